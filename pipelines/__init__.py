@@ -1,0 +1,1 @@
+"""What a person runs: the backup job and its command line."""

@@ -1,0 +1,1 @@
+"""PTransforms that back up Apache Pulsar topics to object storage, and the pure code under them."""

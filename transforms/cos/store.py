@@ -1,0 +1,42 @@
+"""Where objects go: one narrow protocol over a COS bucket and over a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+
+class ObjectStore(Protocol):
+    """A bucket or a folder, opened on a worker and shared by its threads.
+
+    Keys are relative to nothing: the whole key, without a leading ``/``. Contents are immutable: an object appears
+    complete or not at all, and is never overwritten with other content. Every method raises DestinationError
+    (AccessError where it is a matter of permission) once retries are used up.
+    """
+
+    def list_keys(self, prefix: str) -> Iterator[str]:
+        """All keys that begin with ``prefix``, in the order of their UTF-8 bytes."""
+        ...
+
+    def put(self, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:
+        """Write a whole object; True if it was created, False if an equal one stood there already.
+
+        Equal is told by the metadata ``records-crc64``, ``records-bytes`` and ``messages`` where the store keeps
+        metadata, else by the bytes. Raises ObjectConflictError where the name is taken by anything else.
+        """
+        ...
+
+    def put_part(self, key: str, body: bytes) -> None:
+        """Write a spooled part of a large object under a key of its own. Writing equal bytes again is no error."""
+        ...
+
+    def join(self, key: str, parts: Sequence[str], tail: bytes, crc64: int, metadata: Mapping[str, str]) -> bool:
+        """Make one object of spooled parts (each at least 1 MiB) and a tail (any size); same result as ``put``.
+
+        ``crc64`` is the CRC-64/XZ of the whole object. The parts are left in place.
+        """
+        ...
+
+    def delete_parts(self, keys: Sequence[str]) -> None:
+        """Delete spooled parts. A part that is not there is no error."""
+        ...

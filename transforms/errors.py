@@ -1,0 +1,68 @@
+"""Our errors, one tree.
+
+::
+
+    BackupError                    exit code 1
+    ├── ConfigurationError         2   an option, a file or a combination of them is wrong
+    ├── AccessError                3   authentication failed, or a permission is missing
+    ├── SourceError                4   the Pulsar cluster or what it holds
+    │   ├── TopicNotFoundError         the topic does not exist
+    │   └── TrimmedError               the broker has already deleted what was to be read
+    └── DestinationError           5   the bucket or the folder
+        └── ObjectConflictError        the name is taken by other content
+
+Every message is a sentence for the person who runs the job: what was wrong, with the value, and
+what to do about it. No message holds a secret: errors are built from references
+(``env:NAME``), never from what they point to.
+"""
+
+from __future__ import annotations
+
+
+class BackupError(Exception):
+    """Base of all errors that a run of ours raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigurationError(BackupError):
+    """An option, a file or a combination of them is wrong.
+
+    ``problems`` holds one sentence each, so that a person can mend all of them at once.
+    """
+
+    exit_code = 2
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class AccessError(BackupError):
+    """Authentication failed, or a permission is missing, at the broker or at the destination."""
+
+    exit_code = 3
+
+
+class SourceError(BackupError):
+    """The Pulsar cluster cannot be reached or cannot give what was asked for."""
+
+    exit_code = 4
+
+
+class TopicNotFoundError(SourceError):
+    """The topic does not exist. We never create one."""
+
+
+class TrimmedError(SourceError):
+    """The broker has already deleted messages that were to be read."""
+
+
+class DestinationError(BackupError):
+    """The bucket or folder cannot be reached or did not take what was written."""
+
+    exit_code = 5
+
+
+class ObjectConflictError(DestinationError):
+    """The name is taken by an object with other content, which is never overwritten."""

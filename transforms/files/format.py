@@ -1,0 +1,56 @@
+"""What a file format is to the rest of the job: records encoded one by one, then framed into blocks.
+
+Two steps, because a file is cut by the count and the bytes of its *uncompressed* records, which must not depend
+on batches, bundles or retries. Encoding happens next to the reader; framing and compressing when a file is
+assembled. A file is ``header + block + block + …``; a block is a whole Avro block, gzip member, zstd frame or
+run of lines, and depends on nothing but its records.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from transforms.pulsar.messages import MessageBatch
+
+
+@dataclass(slots=True)
+class EncodedRecords:
+    """Records of consecutive messages for one kind of file.
+
+    ``lane`` tells files of one (window, partition) apart that must not mix: ``""`` usually, ``"v000003"`` for schema
+    version 3 with ``--payload=value``, ``"quarantine"`` for messages that do not fit their schema. ``header`` is what
+    the file starts with. ``indexes`` are the places of the records in the batch they came from; None means all of it.
+    ``lengths`` are the bytes of each record within ``data``.
+    """
+
+    lane: str
+    header: bytes
+    data: bytes
+    lengths: list[int]
+    indexes: list[int] | None = None
+
+
+class RecordEncoder(Protocol):
+    """Encodes the messages of a batch; made on the worker, used by one thread."""
+
+    def encode(self, batch: MessageBatch) -> list[EncodedRecords]:
+        """Encode every message exactly once, each lane in the order of the batch.
+
+        Never drops a message: what cannot be encoded as asked goes into the lane ``"quarantine"``.
+        """
+        ...
+
+
+class FileFormat(Protocol):
+    """How blocks are framed, and the end of a file's name. Picklable, immutable."""
+
+    extension: str
+    """Without the leading dot, such as ``avro`` or ``jsonl.gz``."""
+
+    def block(self, records: bytes, count: int) -> bytes:
+        """Frame and compress ``count`` encoded records. A pure function: equal records give equal bytes.
+
+        Thread-safe; compression releases the GIL.
+        """
+        ...

@@ -1,0 +1,104 @@
+"""What the source yields: batches of messages of one partition, and seals between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from transforms.pulsar.positions import Position
+
+
+class ClientMessage(Protocol):
+    """The accessors of a message as pulsar-client's inner class has them.
+
+    Each call crosses into C++ and costs up to a microsecond: read a field once, and only if needed.
+    ``partition_key()``, ``ordering_key()``, ``properties()`` and ``producer_name()`` raise UnicodeDecodeError where the bytes
+    are not UTF-8. ``event_timestamp()`` is 0 and keys are ``''`` where the message has none. ``has_null_value()`` tells a
+    tombstone from an empty payload. ``int_schema_version()`` is negative without a schema. ``encryption_context()`` is
+    None for a message that is not encrypted.
+    """
+
+    def data(self) -> bytes: ...
+    def length(self) -> int: ...
+    def has_null_value(self) -> bool: ...
+    def partition_key(self) -> str: ...
+    def ordering_key(self) -> str: ...
+    def properties(self) -> dict[str, str]: ...
+    def event_timestamp(self) -> int: ...
+    def publish_timestamp(self) -> int: ...
+    def producer_name(self) -> str: ...
+    def schema_version(self) -> str: ...
+    def int_schema_version(self) -> int: ...
+    def encryption_context(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPartition:
+    """One partition of a topic.
+
+    ``topic`` is the full name without partition (``persistent://tenant/namespace/topic``), ``index`` the partition,
+    or -1 for a topic without partitions.
+    """
+
+    topic: str
+    index: int = -1
+
+    @property
+    def name(self) -> str:
+        """The name under which the broker knows the partition."""
+        return self.topic if self.index < 0 else f"{self.topic}-partition-{self.index}"
+
+
+@dataclass(slots=True)
+class MessageBatch:
+    """Messages of one partition in the order of the partition, all inside one window.
+
+    ``messages``, ``ids`` and ``publish_times`` run in parallel. ``ids`` are (ledger, entry, batch index) as Pulsar
+    has them, batch index -1 outside a producer batch. Times are milliseconds since 1970, UTC.
+    """
+
+    partition: TopicPartition
+    messages: list[ClientMessage]
+    ids: list[tuple[int, int, int]]
+    publish_times: list[int]
+    time: int
+    """The time (publish or event time, by the window rule) of the first message; it decides the window of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """In band and in order: nothing of a window that ends at or before ``before`` (milliseconds) is expected any more.
+
+    A message that comes later all the same reopens its window; the next seal closes it again. ``position`` is the
+    first position not yet read: everything before it went ahead of this seal on the same path.
+    """
+
+    partition: TopicPartition
+    before: int
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class PulsarMessage:
+    """One message with its metadata, as other people's pipelines take it.
+
+    Fields as in the written record: ``batch_index`` is -1 outside a producer batch, ``payload`` None for a tombstone,
+    times are milliseconds since 1970, ``unreadable`` names fields that the client could not deliver.
+    """
+
+    topic: str
+    partition: int
+    ledger_id: int
+    entry_id: int
+    batch_index: int
+    publish_time: int
+    event_time: int | None
+    key: str | None
+    ordering_key: str | None
+    properties: Mapping[str, str]
+    producer_name: str | None
+    schema_version: int | None
+    payload: bytes | None
+    encryption: Mapping[str, Any] | None = None
+    unreadable: tuple[str, ...] | None = None

@@ -1,0 +1,1 @@
+"""Real servers for tests: a COS server, a Pulsar broker, a Flink cluster."""
