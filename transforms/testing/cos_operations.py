@@ -128,6 +128,10 @@ class Handler(Wire):
     def _head_bucket(self) -> None:
         self.answer(HTTPStatus.OK)
 
+    def _get_bucket_versioning(self) -> None:
+        status: list[Node] = [("Status", "Suspended")] if self.bucket in self.cos.disk.versioned else []
+        self.answer(HTTPStatus.OK, xml("VersioningConfiguration", status))
+
     # Multipart uploads
 
     def _initiate_multipart_upload(self) -> None:
@@ -250,6 +254,7 @@ _ACTIONS: Mapping[str, Action] = {
     "DeleteObject": Handler._delete_object,
     "DeleteMultipleObjects": Handler._delete_multiple_objects,
     "GetBucket": Handler._get_bucket,
+    "GetBucketVersioning": Handler._get_bucket_versioning,
     "HeadBucket": Handler._head_bucket,
     "InitiateMultipartUpload": Handler._initiate_multipart_upload,
     "UploadPart": Handler._upload_part,

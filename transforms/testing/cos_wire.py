@@ -27,6 +27,7 @@ _OPERATIONS: Mapping[tuple[str, bool, str], str] = {
     ("HEAD", False, ""): "HeadBucket",
     ("GET", False, ""): "GetBucket",
     ("GET", False, "uploads"): "ListMultipartUploads",
+    ("GET", False, "versioning"): "GetBucketVersioning",
     ("POST", False, "delete"): "DeleteMultipleObjects",
     ("PUT", True, ""): "PutObject",
     ("HEAD", True, ""): "HeadObject",
@@ -102,7 +103,7 @@ class Wire(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_request
 
     def _name_operation(self) -> str:
-        apart = next((name for name in ("uploads", "uploadId", "delete") if name in self.parameters), "")
+        apart = next((name for name in ("uploads", "uploadId", "delete", "versioning") if name in self.parameters), "")
         name = _OPERATIONS.get((self.command, bool(self.key), apart), f"{self.command}{apart.title()}")
         copied = "x-cos-copy-source" in self.header
         return f"{name}Copy" if copied else name

@@ -1,0 +1,282 @@
+"""Objects in a COS bucket: created whole, verified by CRC64, never overwritten."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from http import HTTPStatus
+from typing import TypeVar
+
+from fastcrc import crc64 as crc64_of
+
+from transforms.cos.client import CosClient
+from transforms.cos.retry import (
+    CRC_MISMATCH,
+    Failure,
+    Place,
+    RequestFailed,
+    RetryPolicy,
+)
+from transforms.errors import AccessError, DestinationError, ObjectConflictError
+
+_logger = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+EQUAL_BY = ("records-crc64", "records-bytes", "messages")
+"""The metadata that tells whether two objects hold the same messages, whatever compressed them."""
+
+CONTENT_CRC64 = "content-crc64"
+"""Metadata of ours: the CRC64 that the object was meant to have when it was sent."""
+
+META = "x-cos-meta-"
+_CRC_HEADER = "x-cos-hash-crc64ecma"
+# The SDK has no keyword for it. COS ignores it where versioning was ever on: see _may_overwrite.
+_FORBID_OVERWRITE = {"x-cos-forbid-overwrite": "true"}
+_SERVER_SIDE_ENCRYPTION = "x-cos-server-side-encryption"
+_CONTENT_TYPES = {
+    "avro": "application/avro",
+    "jsonl": "application/x-ndjson",
+    "json": "application/json",
+    "gz": "application/gzip",
+    "zst": "application/zstd",
+}
+_ROUNDS = 3
+_COPIES_AT_ONCE = 4
+_FRUITLESS_READS = 5
+
+
+class CosStore:
+    """An ObjectStore in one bucket. Thread-safe; made on the worker, not picklable.
+
+    ``headers`` go with every object (storage class, encryption, ACL, tags, own metadata); of those, spooled parts
+    get the encryption only. Where versioning is or was on, COS does not refuse to overwrite: there the store asks
+    before it writes, which two writers of one name at the same instant can pass; COS then keeps both as versions
+    (unless versioning is suspended).
+    """
+
+    def __init__(
+        self,
+        client: CosClient,
+        place: Place,
+        *,
+        headers: Mapping[str, str] | None = None,
+        policy: RetryPolicy | None = None,
+    ) -> None:
+        self._client = client
+        self._place = place
+        self._headers = dict(headers or {})
+        self._policy = policy or RetryPolicy()
+        self._lock = threading.Lock()
+        self._versioned: bool | None = None
+
+    def with_deadline(self, seconds: float) -> CosStore:
+        """Give a store of the same bucket that gives up earlier or later."""
+        policy = replace(self._policy, deadline=seconds)
+        return CosStore(self._client, self._place, headers=self._headers, policy=policy)
+
+    def list_keys(self, prefix: str) -> Iterator[str]:
+        """All keys that begin with ``prefix``, in the order of their UTF-8 bytes; 1,000 to a request."""
+        marker: str | None = ""
+        while marker is not None:
+            page = self._call(partial(self._client.list, prefix, marker))
+            yield from page.keys
+            marker = page.next_marker
+
+    def put(self, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:
+        """Write a whole object with one PUT; True if it was created, False if an equal one stood there already.
+
+        False also where the answer to an earlier attempt of this call was lost.
+        """
+        crc = crc64_of.xz(body)
+        headers = {**self._object_headers(key, metadata, crc), **_FORBID_OVERWRITE}
+        return self._create(
+            key, metadata, (crc, len(body)), lambda: self._call(lambda: self._client.put(key, body, headers))
+        )
+
+    def put_part(self, key: str, body: bytes) -> None:
+        """Write a spooled part; what stands there is overwritten."""
+        crc = crc64_of.xz(body)
+        headers = {name: value for name, value in self._headers.items() if name.startswith(_SERVER_SIDE_ENCRYPTION)}
+
+        def attempt() -> None:
+            _require_crc("PutObject", key, crc, self._client.put(key, body, headers))
+
+        self._call(attempt)
+
+    def join(self, key: str, parts: Sequence[str], tail: bytes, crc64: int, metadata: Mapping[str, str]) -> bool:
+        """Make one object of spooled parts and a tail with a multipart upload; the result is that of ``put``."""
+        headers = self._object_headers(key, metadata, crc64)
+        return self._create(key, metadata, (crc64, None), lambda: self._upload(key, parts, tail, headers))
+
+    def delete_parts(self, keys: Sequence[str]) -> None:
+        """Delete spooled parts, one request each: deleting many at once is another permission."""
+        for key in keys:
+            self._call(partial(self._client.delete, key))
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """Read an object piece by piece, going on where a connection broke.
+
+        Raises DestinationError after the last piece where the CRC64 is not that of the object.
+        """
+        size, expected, crc, place, fruitless = None, None, crc64_of.xz(b""), 0, 0
+        while size is None or place < size:
+            headers, pieces = self._call(partial(self._client.get, key, place))
+            if size is None:
+                size, expected = int(headers["content-length"]), headers.get(_CRC_HEADER)
+            before = place
+            try:
+                for piece in pieces:
+                    crc = crc64_of.xz(piece, crc)
+                    place += len(piece)
+                    yield piece
+            except RequestFailed as failed:
+                _logger.info("Reading %s broke off at byte %d: %s", key, place, failed)
+            fruitless = fruitless + 1 if place == before else 0
+            if fruitless == _FRUITLESS_READS:
+                raise DestinationError(f"cos://{self._place.bucket}/{key} ends at byte {place} of {size}. Try again.")
+        if expected is not None and expected != str(crc):
+            raise DestinationError(f"cos://{self._place.bucket}/{key} was damaged on its way: CRC64 {crc}.")
+
+    def _create(
+        self,
+        key: str,
+        metadata: Mapping[str, str],
+        content: tuple[int, int | None],
+        attempt: Callable[[], Mapping[str, str]],
+    ) -> bool:
+        """Create an object, or find that it stands there; ``content`` is its CRC64 and, if known, its size."""
+        if self._may_overwrite() and self._stands(key, metadata, content):
+            return False
+        for _ in range(_ROUNDS):
+            try:
+                answer = attempt()
+            except RequestFailed:
+                # The name is taken, or the upload is gone: by an attempt of ours whose answer was lost, or by others.
+                if self._stands(key, metadata, content):
+                    return False
+                continue
+            if self._is_whole(key, content[0], answer):
+                return True
+        raise DestinationError(
+            f"cos://{self._place.bucket}/{key} could not be created in {_ROUNDS} rounds: it was there and gone again, "
+            "or its multipart upload was aborted by others. Check what else writes to the prefix."
+        )
+
+    def _upload(self, key: str, parts: Sequence[str], tail: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
+        upload = self._call(lambda: self._client.initiate(key, {**headers, **_FORBID_OVERWRITE}))
+
+        def copy(number: int, part: str) -> str:
+            return self._call(lambda: self._client.copy_part(key, upload, number, part))["etag"]
+
+        try:
+            with ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="cos-copy") as pool:
+                etags = list(pool.map(copy, range(1, len(parts) + 1), parts))
+            if tail:
+                etags.append(self._upload_tail(key, upload, len(parts) + 1, tail))
+            return self._call(lambda: self._client.complete(key, upload, etags, _FORBID_OVERWRITE))
+        except BaseException:
+            self._abort(key, upload)
+            raise
+
+    def _upload_tail(self, key: str, upload: str, number: int, tail: bytes) -> str:
+        crc = crc64_of.xz(tail)
+
+        def attempt() -> str:
+            answer = self._client.upload_part(key, upload, number, tail)
+            _require_crc("UploadPart", key, crc, answer)
+            return answer["etag"]
+
+        return self._call(attempt)
+
+    def _abort(self, key: str, upload: str) -> None:
+        """End an upload that failed. One that cannot be ended is left to the bucket's lifecycle rule."""
+        try:
+            self._client.abort(key, upload)
+        except RequestFailed as failed:
+            if failed.failure.status != HTTPStatus.NOT_FOUND:
+                _logger.warning("The multipart upload %s to %s was left behind: %s", upload, key, failed)
+
+    def _stands(self, key: str, metadata: Mapping[str, str], content: tuple[int, int | None]) -> bool:
+        """Tell whether an equal object has the name; raises ObjectConflictError where another one has."""
+        head = self._call(lambda: self._client.head(key))
+        if head is None:
+            return False
+        target = f"cos://{self._place.bucket}/{key}"
+        stored_crc, meant_crc = head.get(_CRC_HEADER), head.get(META + CONTENT_CRC64)
+        if meant_crc is not None and stored_crc != meant_crc:
+            raise DestinationError(
+                f"{target} was damaged when it was uploaded: it has CRC64 {stored_crc} and should have {meant_crc}. "
+                "Delete it and run again."
+            )
+        if all(name in metadata for name in EQUAL_BY):
+            ours = {name: metadata[name] for name in EQUAL_BY}
+            theirs = {name: head.get(META + name, "none") for name in EQUAL_BY}
+        else:
+            crc, size = content
+            ours = {"crc64": str(crc), "bytes": str(size)}
+            theirs = {"crc64": str(stored_crc), "bytes": head.get("content-length", "none")}
+            if size is None:
+                del ours["bytes"], theirs["bytes"]
+        if ours == theirs:
+            return True
+        raise ObjectConflictError(
+            f"{target} is taken by an object with other content, which is never overwritten: it has "
+            f"{_listed(theirs)}, and {_listed(ours)} was to be written. Use another prefix, or move that object away."
+        )
+
+    def _is_whole(self, key: str, crc: int, answer: Mapping[str, str]) -> bool:
+        """Compare what COS stored with what was sent.
+
+        False where they differ and the object could be deleted again; raises DestinationError where it could not.
+        """
+        if answer.get(_CRC_HEADER) == str(crc):
+            return True
+        head = self._call(lambda: self._client.head(key)) or {}
+        stored = head.get(_CRC_HEADER)
+        if stored == str(crc):
+            return True  # the answer was wrong, or had none; the object is right
+        target = f"cos://{self._place.bucket}/{key}"
+        try:
+            # It is ours, written this instant: nobody else's content is lost.
+            self._call(lambda: self._client.delete(key))
+        except (AccessError, DestinationError) as error:
+            raise DestinationError(
+                f"{target} was stored with CRC64 {stored} instead of {crc} and could not be deleted again. "
+                f"Delete it and run again. ({error})"
+            ) from None
+        _logger.warning("%s was stored with CRC64 %s instead of %d: deleted again", target, stored, crc)
+        return False
+
+    def _may_overwrite(self) -> bool:
+        """Tell whether COS ignores forbid-overwrite in this bucket; asked once, assumed where we may not ask."""
+        with self._lock:
+            if self._versioned is None:
+                try:
+                    self._versioned = self._call(self._client.was_versioned)
+                except AccessError:
+                    _logger.info("May not ask whether %s is versioned: looking before each write", self._place)
+                    self._versioned = True
+            return self._versioned
+
+    def _object_headers(self, key: str, metadata: Mapping[str, str], crc: int) -> dict[str, str]:
+        content_type = _CONTENT_TYPES.get(key.rpartition(".")[2], "application/octet-stream")
+        own = {META + name: value for name, value in metadata.items()}
+        return {"Content-Type": content_type, **self._headers, **own, META + CONTENT_CRC64: str(crc)}
+
+    def _call(self, request: Callable[[], _Result]) -> _Result:
+        return self._policy.call(request, place=self._place, refresh=self._client.refresh)
+
+
+def _require_crc(operation: str, key: str, crc: int, answer: Mapping[str, str]) -> None:
+    stored = answer.get(_CRC_HEADER)
+    if stored != str(crc):
+        message = f"sent CRC64 {crc}, stored {stored}"
+        raise RequestFailed(Failure(operation, key, HTTPStatus.OK, CRC_MISMATCH, message))
+
+
+def _listed(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
