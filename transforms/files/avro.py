@@ -27,7 +27,10 @@ MAGIC: Final = b"Obj\x01"
 
 def encode_long(value: int) -> bytes:
     """Encode an int or long: zigzag, then seven bits a byte, low ones first. For -2**63 ≤ value < 2**63."""
-    rest = value << 1 if value >= 0 else ~(value << 1)
+    return _encode_unsigned(value << 1 if value >= 0 else ~(value << 1))
+
+
+def _encode_unsigned(rest: int) -> bytes:
     out = bytearray()
     while rest > 0x7F:  # noqa: PLR2004 - seven bits
         out.append(rest & 0x7F | 0x80)
@@ -43,6 +46,10 @@ _LONG: Final = [*(encode_long(value) for value in range(_SMALL)), encode_long(-1
 # The same behind the index of the second branch of ["null", T].
 _SOME_LONG: Final = [b"\x02" + encoded for encoded in _LONG[:_SMALL]]
 
+# The low two bytes of a positive long that goes on behind them, as the second branch of ["null", "long"].
+_LOW_SIZE: Final = 13
+_LOW_BITS: Final = [bytes((2, low << 1 & 0x7F | 0x80, low >> 6 | 0x80)) for low in range(1 << _LOW_SIZE)]
+
 NULL: Final = b"\x00"
 _SOME: Final = b"\x02"
 _NO_ENCRYPTION_ALL_READABLE: Final = b"\x00\x00"
@@ -56,6 +63,19 @@ def encode_text(text: str) -> bytes:
 def encode_bytes(data: bytes) -> bytes:
     """Encode bytes."""
     return encode_long(len(data)) + data
+
+
+class _Names(dict[str, bytes]):
+    """Encoded names of properties, of which an application has few; forgotten when they turn out to be many."""
+
+    def __missing__(self, name: str) -> bytes:
+        if len(self) >= _SMALL:
+            self.clear()
+        encoded = self[name] = encode_text(name)
+        return encoded
+
+
+_names: Final = _Names()
 
 
 def _optional_text(text: str | None) -> bytes:
@@ -140,75 +160,71 @@ def encode_batch(batch: MessageBatch) -> list[bytes]:  # noqa: PLR0915 - one loo
     producer, schema version, encryption: PulsarApi.proto, MessageMetadata), so their encoding is kept until the
     entry changes. What is rare (unreadable text, encryption, an event time beyond 63 bits) goes the slow way.
     """
-    long, some, small, longer = _LONG, _SOME_LONG, _SMALL, encode_long
+    long, some, small, longer, names = _LONG, _SOME_LONG, _SMALL, encode_long, _names
+    low_bits, low_mask = _LOW_BITS, (1 << _LOW_SIZE) - 1
     join = b"".join
     partition = batch.partition
     prefix = encode_text(partition.topic) + encode_long(partition.index)
     plain_end = _NO_ENCRYPTION_ALL_READABLE
     records: list[bytes] = []
     append = records.append
-    entry_of_head: tuple[int, int, int] | None = None
-    head = time = producer = b""
+    ledger_of_head = entry_of_head = time_of_head = high_of_event = -1
+    head = time = producer = high = b""
     encrypted = False
     for message, message_id, publish_time in zip(batch.messages, batch.ids, batch.publish_times, strict=True):
         try:
             ledger_id, entry_id, index = message_id
-            if entry_of_head != (ledger_id, entry_id, publish_time):
-                entry_of_head = None  # stays so if a call below fails
+            if entry_id != entry_of_head or ledger_id != ledger_of_head or publish_time != time_of_head:
+                entry_of_head = -1  # stays so if a call below fails
                 name = message.producer_name() or None
                 version = message.int_schema_version()
                 producer = _optional_text(name) + _optional_long(version if version >= 0 else None)
                 head = prefix + longer(ledger_id) + longer(entry_id)
                 time = longer(publish_time)
                 encrypted = message.encryption_context() is not None
-                entry_of_head = (ledger_id, entry_id, publish_time)
+                ledger_of_head, entry_of_head, time_of_head = ledger_id, entry_id, publish_time
             event_time = message.event_timestamp()
             if encrypted or event_time >= LONG_LIMIT:
                 append(encode_record(read_message(message, partition, message_id, publish_time)))
                 continue
 
+            if not event_time:
+                event = b"\x00"
+            elif event_time <= low_mask:
+                event = b"\x02" + longer(event_time)
+            else:
+                # Six bytes, of which the upper four change every eight seconds.
+                if event_time >> _LOW_SIZE != high_of_event:
+                    high_of_event = event_time >> _LOW_SIZE
+                    high = _encode_unsigned(high_of_event)
+                event = low_bits[event_time & low_mask] + high
             key = message.partition_key().encode()
             size = len(key)
-            key_length = (some[size] if size < small else b"\x02" + longer(size)) if size else b"\x00"
             ordering_key = message.ordering_key()
-            encoded_ordering_key = b"\x02" + encode_text(ordering_key) if ordering_key else b"\x00"
+            pieces = [
+                head,
+                long[index] if index < small else longer(index),
+                time,
+                event,
+                (some[size] if size < small else b"\x02" + longer(size)) if size else b"\x00",
+                key,
+                b"\x02" + encode_text(ordering_key) if ordering_key else b"\x00",
+            ]
             properties = message.properties()
             if properties:
-                pieces = [longer(len(properties))]
-                for pair in properties.items():
-                    for item in pair:
-                        text = item.encode()
-                        size = len(text)
-                        pieces.append(long[size] if size < small else longer(size))
-                        pieces.append(text)
-                pieces.append(b"\x00")
-                encoded_properties = join(pieces)
-            else:
-                encoded_properties = b"\x00"
+                pieces.append(long[len(properties)] if len(properties) < small else longer(len(properties)))
+                for name, value in properties.items():
+                    text = value.encode()
+                    size = len(text)
+                    pieces += (names[name], long[size] if size < small else longer(size), text)
             payload = message.data()
             size = len(payload)
-            if size < small:
-                length = b"\x00" if not size and message.has_null_value() else some[size]
+            if size:
+                length = some[size] if size < small else b"\x02" + longer(size)
             else:
-                length = b"\x02" + longer(size)
-            append(
-                join(
-                    (
-                        head,
-                        long[index] if index < small else longer(index),
-                        time,
-                        b"\x02" + longer(event_time) if event_time else b"\x00",
-                        key_length,
-                        key,
-                        encoded_ordering_key,
-                        encoded_properties,
-                        producer,
-                        length,
-                        payload,
-                        plain_end,
-                    )
-                )
-            )
+                length = b"\x00" if message.has_null_value() else b"\x02\x00"
+            pieces += (b"\x00", producer, length, payload, plain_end)
+            append(join(pieces))
         except UNREADABLE_ERROR:
             append(encode_record(read_message(message, partition, message_id, publish_time)))
     return records
