@@ -1,0 +1,61 @@
+"""Fixtures that every test may use. A server that cannot be started fails the test: nothing is skipped."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from transforms.testing.pulsar_standalone import PulsarStandalone
+
+_run = uuid.uuid4().hex[:6]
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[PulsarStandalone]:
+    """The broker that all tests share, started by the first that asks. Do not stop it or change its own settings."""
+    with PulsarStandalone() as server:
+        server.admin.create_tenant("test")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def secured_broker() -> Iterator[PulsarStandalone]:
+    """A second shared broker, with tokens and authorization."""
+    with PulsarStandalone(authentication=True) as server:
+        server.admin.create_tenant("test")
+        yield server
+
+
+@pytest.fixture
+def topic(broker: PulsarStandalone) -> Callable[..., str]:
+    """Gives names of new topics on ``broker``: ``topic()`` is created by its first use, ``topic(partitions=3)`` now.
+
+    All topics of one test are in a namespace of its own, which keeps its messages for ever.
+    """
+    namespace = f"test/ns-{_run}-{next(_numbers)}"
+    created = False
+
+    def make(name: str = "topic", *, partitions: int | None = None) -> str:
+        nonlocal created
+        if not created:
+            broker.admin.create_namespace(namespace)
+            created = True
+        full = f"persistent://{namespace}/{name}-{next(_numbers)}"
+        if partitions is not None:
+            broker.admin.create_partitioned_topic(full, partitions)
+        return full
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the person who runs the tests has set for real clusters and buckets must not reach a test."""
+    for name in list(os.environ):
+        if name.startswith(("COS_", "PULSAR_")):
+            monkeypatch.delenv(name)

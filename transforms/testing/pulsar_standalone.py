@@ -1,0 +1,251 @@
+"""A real Pulsar broker for tests, on free ports of 127.0.0.1, in a folder of its own.
+
+    with PulsarStandalone() as broker:
+        client = pulsar.Client(broker.service_url)
+        broker.admin.create_partitioned_topic("persistent://public/default/orders", 3)
+
+It starts in about ten seconds with 256 MB of heap. Topics without clients are not deleted (a real broker's default
+deletes them after a minute). Data is flushed to the operating system, not to the disk: it survives :meth:`kill`, not
+a power failure. Needs Java and, the first time, Maven (see ``fetch.py``).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from transforms.testing.fetch import java, pulsar_distribution
+from transforms.testing.pulsar_admin import AdminError, PulsarAdmin
+from transforms.testing.server_process import ServerError, ServerProcess, free_ports
+
+SUPERUSER = "admin"
+
+#: Inside the JDK, for Netty, BookKeeper and Prometheus; the list is that of Pulsar's own start script.
+_OPENED = [
+    "java.base/java.io",
+    "java.base/java.lang",
+    "java.base/java.net",
+    "java.base/java.nio",
+    "java.base/java.time",
+    "java.base/java.util",
+    "java.base/java.util.zip",
+    "java.base/jdk.internal.misc",
+    "java.base/jdk.internal.platform",
+    "java.base/jdk.internal.ref",
+    "java.base/sun.net",
+    "java.base/sun.nio.ch",
+    "java.management/sun.management",
+    "jdk.management/com.sun.management.internal",
+]
+
+_FAST_TRIMMING = {
+    "managedLedgerMaxEntriesPerLedger": "10",
+    "managedLedgerMinLedgerRolloverTimeMinutes": "0",
+    "retentionCheckIntervalInSeconds": "5",
+}
+
+_LOGGING = """
+Configuration:
+  status: ERROR
+  Appenders:
+    Console:
+      name: Console
+      target: SYSTEM_OUT
+      PatternLayout: {Pattern: "%d{ISO8601} [%t] %-5level %logger{1} - %msg%n"}
+  Loggers:
+    Root: {level: info, AppenderRef: {ref: Console}}
+    Logger:
+      - {name: org.eclipse.jetty.server.RequestLog, level: warn}
+"""
+
+
+class PulsarStandalone:
+    """One broker. A context manager; or :meth:`start` and, in the end, :meth:`close`.
+
+    ``authentication``: tokens signed with HS256 and authorization; ``token()`` makes them, ``grant`` of ``admin``
+    gives a role its rights. ``fast_trimming``: a ledger per ten entries, and what nothing keeps is deleted within
+    seconds. ``configuration``: keys of standalone.conf, over everything else.
+    """
+
+    def __init__(
+        self,
+        *,
+        authentication: bool = False,
+        fast_trimming: bool = False,
+        configuration: Mapping[str, str] | None = None,
+        directory: Path | None = None,
+    ) -> None:
+        self._own_directory = directory is None
+        self.directory = directory or Path(tempfile.mkdtemp(prefix="pulsar-standalone-"))
+        self._service_port, self._web_port, self._bookie_port = free_ports(3)
+        self.service_url = f"pulsar://127.0.0.1:{self._service_port}"
+        self.admin_url = f"http://127.0.0.1:{self._web_port}"
+        self._key = secrets.token_bytes(32) if authentication else None
+        self.admin = PulsarAdmin(self.admin_url, self.token(SUPERUSER) if authentication else None)
+        self._process: ServerProcess | None = None
+        self._settings = {
+            **self._base_settings(),
+            **(_FAST_TRIMMING if fast_trimming else {}),
+            **(self._security_settings() if authentication else {}),
+            **(configuration or {}),
+        }
+
+    def __enter__(self) -> PulsarStandalone:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def log(self) -> Path:
+        """The broker's log, of all its starts."""
+        return self.directory / "pulsar.log"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while the broker runs, else None."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self, *, timeout: float = 90) -> None:
+        """Start, or start again with the same ports and data; returns when the broker is healthy.
+
+        Raises ServerError, with the end of the log, if it is not within ``timeout`` seconds.
+        """
+        if self._process is None:
+            self._process = self._prepare()
+        self._process.start()
+        self._process.wait_until(self._ready, timeout=timeout)
+
+    def stop(self) -> None:
+        """Stop it orderly. Data stays, for another :meth:`start`."""
+        if self._process is not None:
+            self._process.stop()
+
+    def kill(self) -> None:
+        """SIGKILL. Data stays, for another :meth:`start`."""
+        if self._process is not None:
+            self._process.kill()
+
+    def close(self) -> None:
+        """Stop it and delete its data, unless the folder was given by the caller."""
+        self.stop()
+        if self._own_directory:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def token(self, role: str, expires_in: float | None = None) -> str:
+        """Make a token for ``role``; it expires ``expires_in`` seconds from now, negative for the past, None for never."""
+        if self._key is None:
+            raise ServerError("This broker has no authentication: start it with authentication=True.")
+        claims: dict[str, object] = {"sub": role}
+        if expires_in is not None:
+            claims["exp"] = int(time.time() + expires_in)
+        return _sign(claims, self._key)
+
+    def _ready(self) -> bool:
+        if not self.admin.healthy():
+            return False
+        try:
+            return "public/default" in self.admin.request("GET", "namespaces/public")
+        except (AdminError, OSError):
+            return False
+
+    def _prepare(self) -> ServerProcess:
+        distribution = pulsar_distribution()
+        conf = self.directory / "conf"
+        conf.mkdir(exist_ok=True)
+        shipped = (distribution / "conf" / "standalone.conf").read_text()
+        ours = "".join(f"{key}={value}\n" for key, value in self._settings.items())
+        # The last line of the shipped file has no line end. Of two equal keys the later one counts.
+        (conf / "standalone.conf").write_text(f"{shipped}\n{ours}")
+        (conf / "log4j2.yaml").write_text(_LOGGING)
+        command = [
+            java(),
+            "-Xmx256m",
+            "-XX:MaxDirectMemorySize=384m",
+            "-XX:+ExitOnOutOfMemoryError",
+            "-XX:+UseSerialGC",
+        ]
+        command += [
+            "-XX:+ExitOnOutOfMemoryError",
+            "-Djava.net.preferIPv4Stack=true",
+            "-Dio.netty.tryReflectionSetAccessible=true",
+        ]
+        command += ["-Dlog4j.configurationFile=log4j2.yaml", "-Dpulsar.allocator.exit_on_oom=true"]
+        command += [f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED]
+        command += ["-cp", f"{conf}:{distribution / 'lib'}/*", "org.apache.pulsar.PulsarStandaloneStarter"]
+        command += ["--config", str(conf / "standalone.conf"), "--no-functions-worker", "--no-stream-storage"]
+        # Folders and port of the metadata and of the bookie are taken from the command line only.
+        command += [
+            "--metadata-dir",
+            str(self.directory / "metadata"),
+            "--bookkeeper-dir",
+            str(self.directory / "bookie"),
+        ]
+        command += ["--bookkeeper-port", str(self._bookie_port)]
+        return ServerProcess("Pulsar standalone", command, directory=self.directory, log=self.log)
+
+    def _base_settings(self) -> dict[str, str]:
+        loopback = next(name for _index, name in socket.if_nameindex() if name.startswith("lo"))
+        return {
+            "brokerServicePort": str(self._service_port),
+            "webServicePort": str(self._web_port),
+            "brokerServicePortTls": "",
+            "webServicePortTls": "",
+            "bindAddress": "127.0.0.1",
+            "advertisedAddress": "127.0.0.1",
+            "zookeeperServers": "",
+            # The bookie: on loopback only, and on the same port after a restart, since the port is part of its name.
+            "listeningInterface": loopback,
+            "allowEphemeralPorts": "false",
+            "brokerDeleteInactiveTopicsEnabled": "false",
+            "managedLedgerCacheSizeMB": "32",
+            "numHttpServerThreads": "8",
+        }
+
+    def _security_settings(self) -> dict[str, str]:
+        assert self._key is not None  # noqa: S101 - for the type checker
+        key, token = self.directory / "secret.key", self.directory / "superuser.token"
+        _write_secret(key, self._key)
+        _write_secret(token, self.token(SUPERUSER).encode())
+        return {
+            "authenticationEnabled": "true",
+            "authorizationEnabled": "true",
+            "authenticationProviders": "org.apache.pulsar.broker.authentication.AuthenticationProviderToken",
+            "tokenSecretKey": key.as_uri(),
+            "superUserRoles": SUPERUSER,
+            "brokerClientAuthenticationPlugin": "org.apache.pulsar.client.impl.auth.AuthenticationToken",
+            "brokerClientAuthenticationParameters": token.as_uri(),
+        }
+
+
+def _write_secret(path: Path, content: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+
+
+def _sign(claims: Mapping[str, object], key: bytes) -> str:
+    """Make a JSON Web Token (RFC 7519), signed with HMAC-SHA256."""
+    signed = ".".join(_base64url(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
+    return f"{signed}.{_base64url(hmac.new(key, signed.encode(), hashlib.sha256).digest())}"
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
