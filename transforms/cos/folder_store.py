@@ -160,7 +160,7 @@ def _explain(error: OSError, folder: Path, what: str) -> BackupError:
     where = error.filename or folder / what
     if error.errno in (errno.EACCES, errno.EPERM):
         return AccessError(
-            f"{where} may not be read or written by this user, or not be linked. Grant it, or use another folder or file system."
+            f"{where} may not be read, written or linked by this user. Grant it, or use another folder."
         )
     sentences = {
         errno.ENOSPC: f"The file system of {folder} is full. Make room and run again.",

@@ -105,6 +105,8 @@ def classify(failure: Failure) -> Verdict:
 def explain(failure: Failure, place: Place) -> BackupError:
     """Put a failure that stays into a sentence with its cause and its cure."""
     target = f"cos://{place.bucket}/{failure.key}"
+    if failure.code == "NoSuchKey" and failure.operation == "GetObject":
+        return DestinationError(f"There is no object {target} in {place}. ({failure})")
     by_code = {
         "NoSuchBucket": f"There is no {place}. Check the name, which is NAME-APPID, and --cos_region: "
         "a bucket is found only in its own region.",

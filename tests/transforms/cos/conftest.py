@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+from transforms.cos.client import CosClient
+from transforms.cos.cos_store import CosStore
+from transforms.cos.credentials import parse_credentials
+from transforms.cos.destination import Destination, parse_destination
+from transforms.cos.retry import Place, RetryPolicy
+from transforms.testing.cos_server import TEST_BUCKET, TEST_SECRET_ID, TEST_SECRET_KEY, CosServer
+
+IMPATIENT = RetryPolicy(deadline=20.0, first_wait=0.001, longest_wait=0.01)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    monkeypatch.setenv("COS_SECRET_ID", TEST_SECRET_ID)
+    monkeypatch.setenv("COS_SECRET_KEY", TEST_SECRET_KEY)
+    monkeypatch.delenv("COS_TOKEN", raising=False)
+
+
+@pytest.fixture
+def server(tmp_path):
+    with CosServer(tmp_path / "cos") as running:
+        yield running
+
+
+@pytest.fixture
+def destination(server) -> Destination:
+    return parse_destination(f"cos://{TEST_BUCKET}/backup/", endpoint=server.endpoint)
+
+
+@pytest.fixture
+def make_store(server):
+    """Make a store with a policy, a credentials reference, timeouts or headers of one's own."""
+
+    def make(*, policy=IMPATIENT, credentials="env", headers=None, bucket=TEST_BUCKET, region=None, **timeouts):
+        client = CosClient(
+            bucket=bucket,
+            region=region,
+            endpoint=server.endpoint,
+            credentials=parse_credentials(credentials),
+            **timeouts,
+        )
+        return CosStore(client, Place(bucket, region, server.endpoint, credentials), headers=headers, policy=policy)
+
+    return make
+
+
+@pytest.fixture
+def store(make_store) -> CosStore:
+    return make_store()
