@@ -44,14 +44,24 @@ class TopicPartition:
     topic: str
     index: int = -1
 
+    @classmethod
+    def parse(cls, name: str) -> TopicPartition:
+        """A full topic name, perhaps of a single partition (``…-partition-3``)."""
+        topic, mark, index = name.rpartition("-partition-")
+        return cls(topic, int(index)) if mark and index.isdecimal() else cls(name)
+
     @property
     def name(self) -> str:
         """The name under which the broker knows the partition."""
         return self.topic if self.index < 0 else f"{self.topic}-partition-{self.index}"
 
 
+class SourceElement:
+    """What the source yields: MessageBatch or Seal."""
+
+
 @dataclass(slots=True)
-class MessageBatch:
+class MessageBatch(SourceElement):
     """Messages of one partition in the order of the partition, all inside one window.
 
     ``messages``, ``ids`` and ``publish_times`` run in parallel. ``ids`` are (ledger, entry, batch index) as Pulsar
@@ -67,7 +77,7 @@ class MessageBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Seal:
+class Seal(SourceElement):
     """In band and in order: nothing of a window that ends at or before ``before`` (milliseconds) is expected any more.
 
     A message that comes later all the same reopens its window; the next seal closes it again. ``position`` is the

@@ -1,0 +1,158 @@
+"""``python -m pipelines.backup``: copy Pulsar topics to COS or to a folder."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from functools import partial
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from rich.console import Console
+
+from pipelines.display import shown
+from pipelines.job import RunResults, add_backup, results_of
+from pipelines.options import BackupConfig, parse_options
+from pipelines.summary import Summary, print_summary, summarize, write_summary
+from transforms.cos.destination import check_writable, open_store
+from transforms.cos.sink import WriteSettings
+from transforms.errors import BackupError, ConfigurationError
+from transforms.files.format import RecordEncoder
+from transforms.files.formats import EncoderFactory
+from transforms.progress import progress_of
+from transforms.pulsar.client import connect, disconnect
+from transforms.pulsar.connection import PulsarConnection
+from transforms.pulsar.messages import TopicPartition
+from transforms.pulsar.resolve import Resolution, resolve
+from transforms.pulsar.source import ReadSettings, close_readers
+
+_log = logging.getLogger(__name__)
+
+_MIB = 1024 * 1024
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; returns the exit code. Errors go to stderr, results to stdout."""
+    try:
+        config = parse_options(sys.argv[1:] if argv is None else argv)
+        logging.basicConfig(
+            level=config.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
+        )
+        # The runner's own lines are about stages and coders; a person wants ours.
+        logging.getLogger("apache_beam").setLevel(max(logging.WARNING, logging.getLevelName(config.log_level)))
+        summary = run(config)
+    except BackupError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return error.exit_code
+    print_summary(summary, Console())
+    return 0
+
+
+def run(config: BackupConfig) -> Summary:
+    """Check, read, write, acknowledge. Raises BackupError; whatever was stored until then stays, and is not written again."""
+    if config.runner != "DirectRunner":
+        raise ConfigurationError(f"--runner={config.runner}: this version runs on DirectRunner only.")
+    started = datetime.now(timezone.utc)
+    name = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+    try:
+        resolution = resolve(config.request)
+        for warning in resolution.warnings:
+            _log.warning("%s", warning)
+        check_writable(open_store(config.destination), config.destination)
+        results = _run_locally(config, name, resolution)
+        summary = summarize(
+            name,
+            config.destination.url,
+            started,
+            datetime.now(timezone.utc),
+            resolution,
+            results.partitions.values(),
+            results.files.values(),
+        )
+        if config.acknowledge:
+            _acknowledge(config, resolution, results, summary)
+    finally:
+        close_readers(name)
+        disconnect(config.connection)
+    if config.summary_file is not None:
+        write_summary(summary, config.summary_file)
+    return summary
+
+
+def _run_locally(config: BackupConfig, name: str, resolution: Resolution) -> RunResults:
+    progress = progress_of(name)
+    ranges = [each for each in resolution.ranges if each.start < each.stop]
+    results = results_of(name)
+    if not ranges:
+        return results
+    # By name: DirectRunner is a switch that tries other runners first, and runs the pipeline again when one fails.
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(config.beam_args)))
+    read, write = settings(config, name, len(ranges))
+    add_backup(pipeline, ranges, read, write)
+    with shown(progress, ranges, Console(stderr=True)):
+        try:
+            pipeline.run().wait_until_finish()
+        except Exception as error:
+            # The runner passes on text only; what was raised is remembered where it was raised.
+            if isinstance(progress.failure, BackupError):
+                raise progress.failure from error
+            raise
+    missing = {each.partition.name for each in ranges} - set(results.partitions)
+    if missing:
+        raise BackupError(f"the run ended, and {', '.join(sorted(missing))} were not read to their end. Run it again.")
+    return results
+
+
+def settings(config: BackupConfig, name: str, partitions: int) -> tuple[ReadSettings, WriteSettings]:
+    """How the memory budget is shared: a quarter for what is read ahead, one for open files, one for uploads."""
+    share = config.memory_budget // 4
+    read = ReadSettings(
+        connection=config.connection,
+        windows=config.windows,
+        compacted=config.request.compacted,
+        run=name,
+        read_ahead_bytes=max(share // partitions, _MIB),
+    )
+    write = WriteSettings(
+        destination=config.destination,
+        layout=config.layout,
+        file_format=config.file_format,
+        make_encoder=partial(_make_encoder, config.make_encoder, config.connection),
+        limits=config.limits,
+        part_bytes=min(max(share // partitions, 2 * _MIB), 16 * _MIB),
+        upload_bytes=share,
+        run=name,
+    )
+    return read, write
+
+
+def _make_encoder(factory: EncoderFactory, connection: PulsarConnection) -> RecordEncoder:
+    if not factory.needs_schemas:
+        return factory()
+    from transforms.pulsar.schemas import SchemaSource  # noqa: PLC0415 - only --payload=value needs it
+
+    return factory(SchemaSource(connect(connection)))
+
+
+def _acknowledge(config: BackupConfig, resolution: Resolution, results: RunResults, summary: Summary) -> None:
+    """Move the subscription to behind what is stored now: all between start and stop of each partition."""
+    client, subscription = connect(config.connection), config.request.subscription
+    if subscription is None:
+        return
+    parts = {part.partition: part for part in summary.partitions}
+    for name, report in results.partitions.items():
+        partition = TopicPartition.parse(name)
+        if partition not in resolution.acknowledge:
+            continue
+        with client.subscription(partition, subscription) as held:
+            held.acknowledge_before(report.upto)
+        parts[name].acknowledged_before = str(report.upto)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

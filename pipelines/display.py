@@ -1,0 +1,101 @@
+"""Progress while a local run works: live lines on a terminal, plain log lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.summary import human_size
+from transforms.progress import PartitionProgress, Progress
+from transforms.pulsar.restriction import PartitionRange
+
+_LINE_SECONDS = 10.0
+_REFRESH_SECONDS = 0.25
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def shown(progress: Progress, ranges: list[PartitionRange], console: Console) -> Iterator[None]:
+    """Show progress on the console as long as the body runs."""
+    view = _View(progress, ranges)
+    ended = threading.Event()
+    if console.is_terminal:
+        with Live(get_renderable=view.picture, console=console, refresh_per_second=1 / _REFRESH_SECONDS, transient=True):
+            yield
+        return
+
+    def lines() -> None:
+        while not ended.wait(_LINE_SECONDS):
+            _log.info("%s", view.line())
+
+    thread = threading.Thread(target=lines, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+class _View:
+    def __init__(self, progress: Progress, ranges: list[PartitionRange]) -> None:
+        self._progress = progress
+        self._ranges = ranges
+        self._started = time.monotonic()
+
+    def line(self) -> str:
+        messages, size = self._totals()
+        done = sum(1 for each in self._ranges if self._at(each).done)
+        rate = messages / max(time.monotonic() - self._started, 0.001)
+        return (
+            f"{messages:,} messages, {human_size(size)} read ({rate:,.0f}/s), {self._progress.files:,} files written, "
+            f"{done} of {len(self._ranges)} partitions done"
+        )
+
+    def picture(self) -> Group:
+        table = Table(box=None, pad_edge=False)
+        for column in ("partition", "messages", "at", "published", "left"):
+            table.add_column(column, justify="left" if column == "partition" else "right")
+        for each in self._ranges[:20]:
+            at = self._at(each)
+            table.add_row(
+                each.partition.name.removeprefix("persistent://"),
+                f"{at.messages:,}",
+                str(at.position or each.start),
+                _clock(at.publish_time),
+                left(each, at),
+            )
+        return Group(table, Text(self.line()))
+
+    def _at(self, each: PartitionRange) -> PartitionProgress:
+        return self._progress.partitions.get(each.partition) or PartitionProgress()
+
+    def _totals(self) -> tuple[int, int]:
+        parts = [self._at(each) for each in self._ranges]
+        return sum(part.messages for part in parts), sum(part.bytes for part in parts)
+
+
+def left(each: PartitionRange, at: PartitionProgress) -> str:
+    """How much of a partition is left: entries, as long as it ends in the ledger that is read; else the ledger it ends in."""
+    position = at.position or each.start
+    if at.done or position >= each.stop:
+        return "done"
+    if position.ledger == each.stop.ledger:
+        return f"{each.stop.entry - position.entry:,} entries"
+    return f"up to ledger {each.stop.ledger}"
+
+
+def _clock(time_ms: int | None) -> str:
+    if time_ms is None:
+        return "–"
+    return datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%S")

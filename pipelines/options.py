@@ -1,0 +1,324 @@
+"""The options of the job: declared, read and validated here, once; frozen from then on.
+
+Names are a contract. They have Beam's underscores; Beam's and the runner's own options pass through unchanged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from transforms.cos.destination import Destination, parse_destination
+from transforms.errors import ConfigurationError
+from transforms.files.format import FileFormat
+from transforms.files.formats import EncoderFactory, make_format
+from transforms.files.naming import DEFAULT_PATH, MAX_KEY_BYTES, Layout
+from transforms.files.roll import Limits
+from transforms.pulsar.connection import PulsarConnection
+from transforms.pulsar.points import parse_end, parse_start
+from transforms.pulsar.resolve import Request, topic_names
+from transforms.pulsar.windows import WindowRule
+
+_SIZES = {
+    "": 1,
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+}
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_LONGEST_WINDOW = 24 * 3600
+_LEAST_MEMORY = 64 * 10**6
+_MOST_MESSAGES = 1_000_000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class BackupConfig:
+    """A backup run, as asked for. Holds references to secrets, never secrets."""
+
+    request: Request
+    destination: Destination
+    layout: Layout
+    windows: WindowRule
+    limits: Limits
+    file_format: FileFormat
+    make_encoder: EncoderFactory
+    acknowledge: bool
+    memory_budget: int
+    summary_file: str | None
+    log_level: str
+    runner: str
+    beam_args: tuple[str, ...]
+
+    @property
+    def connection(self) -> PulsarConnection:
+        """How the broker is reached."""
+        return self.request.connection
+
+
+def parse_options(argv: Sequence[str]) -> BackupConfig:
+    """Read and check the command line. Raises ConfigurationError with all that is wrong, a sentence each.
+
+    Prints help or usage and raises SystemExit where argparse does: for ``--help`` (0) and for what it cannot read (2).
+    """
+    options, rest = _parser().parse_known_args(argv)
+    problems: list[str] = []
+
+    def attempt(read: Callable[..., T], *args: Any, **keywords: Any) -> T | None:
+        try:
+            return read(*args, **keywords)
+        except ConfigurationError as error:
+            problems.extend(error.problems)
+            return None
+
+    problems += _unknown_options(rest, options.runner)
+    if not options.topic:
+        problems.append("--topic is missing: name at least one topic; the option may be given several times.")
+    topics = attempt(topic_names, options.topic or ()) or ()
+    if not options.service_url:
+        problems.append("--service_url is missing: the broker's address, such as pulsar://127.0.0.1:6650.")
+    connection = PulsarConnection(
+        service_url=options.service_url or "pulsar://",
+        admin_url=options.admin_url,
+        token=options.token,
+        tls_trust_certs=options.tls_trust_certs,
+        tls_cert=options.tls_cert,
+        tls_key=options.tls_key,
+        listener_name=options.listener_name,
+    )
+    problems += connection.problems()
+    start = attempt(parse_start, options.start)
+    end = attempt(parse_end, options.end)
+    if start and start.word == "subscription" and not options.subscription:
+        problems.append("--start=subscription needs --subscription: the one whose place is meant.")
+    if start and end and start.time is not None and end.time is not None and start.time >= end.time:
+        problems.append(f"--start={options.start} is not before --end={options.end}: there is nothing between them.")
+    if options.acknowledge == "after-upload" and not options.subscription:
+        problems.append("--acknowledge=after-upload needs --subscription: the one that is to be moved.")
+    granularity = attempt(duration, "--granularity", options.granularity, least=1, most=_LONGEST_WINDOW)
+    disorder = attempt(duration, "--allowed_disorder", options.allowed_disorder, least=0, most=_LONGEST_WINDOW)
+    memory = attempt(size, "--memory_budget", options.memory_budget, least=_LEAST_MEMORY)
+    file_bytes = attempt(size, "--max_file_bytes", options.max_file_bytes, least=1)
+    if not 1 <= options.max_file_messages <= _MOST_MESSAGES - 1:
+        problems.append(f"--max_file_messages={options.max_file_messages}: must be from 1 to {_MOST_MESSAGES - 1}.")
+    formats = attempt(make_format, options.format, options.codec, options.payload)
+    destination = attempt(
+        parse_destination,
+        options.destination or "",
+        region=options.cos_region,
+        endpoint=options.cos_endpoint,
+        credentials=options.cos_credentials,
+        storage_class=options.storage_class,
+        sse=options.server_side_encryption,
+        acl=options.acl,
+        tags=attempt(_pairs, "--tag", options.tag or ()),
+        metadata=attempt(_pairs, "--metadata", options.metadata or ()),
+    )
+    layout = attempt(
+        Layout,
+        prefix=destination.prefix if destination else "",
+        template=options.path_template,
+        timezone=options.timezone,
+        granularity=granularity or 1,
+    )
+    if layout and topics:
+        longest = layout.longest_key(topics)
+        if len(longest.encode()) > MAX_KEY_BYTES:
+            problems.append(
+                f"the names of objects would be up to {len(longest.encode())} bytes long, and COS takes {MAX_KEY_BYTES}: "
+                f"shorten the destination's prefix or --path_template ({longest[:80]}…)."
+            )
+    if problems or not (start and end and destination and layout and formats and granularity and memory and file_bytes):
+        raise ConfigurationError(*problems)
+    request = Request(
+        connection=connection,
+        topics=topics,
+        start=start,
+        end=end,
+        subscription=options.subscription,
+        allowed_disorder=(disorder or 0) * 1000,
+        continue_trimmed=options.on_trimmed == "continue",
+        compacted=options.read_compacted,
+    )
+    return BackupConfig(
+        request=request,
+        destination=destination,
+        layout=layout,
+        windows=WindowRule(granularity * 1000, (disorder or 0) * 1000, options.window_by == "event_time"),
+        limits=Limits(options.max_file_messages, file_bytes),
+        file_format=formats[0],
+        make_encoder=formats[1],
+        acknowledge=bool(options.subscription) and options.acknowledge != "never",
+        memory_budget=memory,
+        summary_file=options.summary_file,
+        log_level=options.log_level,
+        runner=options.runner,
+        beam_args=tuple(rest),
+    )
+
+
+def size(option: str, text: str, *, least: int) -> int:
+    """Bytes: a number, alone or with B, KB, MB, GB (powers of 1000), KiB, MiB, GiB (powers of 1024)."""
+    found = re.fullmatch(r"(\d{1,15})\s*([a-zA-Z]*)", text)
+    unit = _SIZES.get(found[2].upper()) if found else None
+    if found is None or unit is None:
+        raise ConfigurationError(f"{option}={text}: not a size. Write it as 500MB or 256MiB.")
+    value = int(found[1]) * unit
+    if value < least:
+        raise ConfigurationError(f"{option}={text}: must be at least {least} bytes.")
+    return value
+
+
+def duration(option: str, text: str, *, least: int, most: int) -> int:
+    """Seconds: a whole number with s, m or h."""
+    found = re.fullmatch(r"(\d{1,9})([smh])", text)
+    if found is None:
+        raise ConfigurationError(f"{option}={text}: not a duration. Write it as 90s, 5m or 1h.")
+    value = int(found[1]) * _SECONDS[found[2]]
+    if not least <= value <= most:
+        raise ConfigurationError(f"{option}={text}: must be from {least}s to {most // 3600}h.")
+    return value
+
+
+def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """``KEY=VALUE`` texts as a mapping."""
+    pairs = dict(text.partition("=")[::2] for text in texts if "=" in text)
+    wrong = [text for text in texts if "=" not in text]
+    if wrong:
+        raise ConfigurationError(*(f"{option}={text}: write it as KEY=VALUE." for text in wrong))
+    return pairs
+
+
+def _unknown_options(rest: Sequence[str], runner: str) -> list[str]:
+    """Sentences about options that neither we nor Beam know. A runner's job server may know more, so Flink's pass."""
+    if runner != "DirectRunner":
+        return []
+    theirs = argparse.ArgumentParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
+    for group in PipelineOptions.__subclasses__():
+        if "_add_argparse_args" in vars(group):
+            group._add_argparse_args(theirs)
+    unknown = theirs.parse_known_args(list(rest))[1]
+    known = [name for action in _parser()._actions for name in action.option_strings]
+    problems = []
+    for word in unknown:
+        name = word.partition("=")[0]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {near[0]}?" if near else " --help lists the options."
+        problems.append(f"{name}: no such option.{hint}" if word.startswith("-") else f"{word}: belongs to no option.")
+    return problems
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.backup",
+        description="Copy what a Pulsar cluster holds between a start and an end point into Avro or JSON-lines files "
+        "in a COS bucket or a folder. Running it again completes what is missing, and writes nothing twice.",
+        epilog="Beam's own options (--runner, --streaming, …) pass through. Exit codes: 0 done, 1 unexpected, "
+        "2 configuration, 3 authentication or permission, 4 source, 5 destination.",
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    source = parser.add_argument_group("source")
+    source.add_argument("--service_url", metavar="URL", help="broker address, such as pulsar://127.0.0.1:6650")
+    source.add_argument("--admin_url", metavar="URL", help="admin REST address; without it fewer checks are made")
+    source.add_argument("--topic", action="append", metavar="NAME", help="topic, or a single partition; repeatable")
+    source.add_argument("--subscription", metavar="NAME", help="durable subscription that keeps data on the broker")
+    source.add_argument(
+        "--start",
+        default="earliest",
+        metavar="POINT",
+        help="earliest, latest, subscription, a date-time with a zone, epoch milliseconds, or ledger:entry[:batch]",
+    )
+    source.add_argument(
+        "--end", default="now", metavar="POINT", help="now, a date-time, epoch milliseconds, or ledger:entry[:batch]"
+    )
+    source.add_argument("--token", metavar="REF", help="role key by reference: env:NAME or file:PATH")
+    source.add_argument("--tls_trust_certs", metavar="PATH", help="certificates that are trusted")
+    source.add_argument("--tls_cert", metavar="PATH", help="our certificate, for mutual TLS")
+    source.add_argument("--tls_key", metavar="PATH", help="its key")
+    source.add_argument("--listener_name", metavar="NAME", help="the broker's advertised listener")
+    source.add_argument("--read_compacted", action="store_true", help="the last message of each key only")
+    source.add_argument(
+        "--on_trimmed",
+        choices=("fail", "continue"),
+        default="fail",
+        help="what to do where the broker has deleted what was to be read",
+    )
+    source.add_argument(
+        "--acknowledge",
+        choices=("after-upload", "never"),
+        help="move the subscription once everything before is stored; after-upload with a subscription",
+    )
+    target = parser.add_argument_group("destination")
+    target.add_argument("--destination", metavar="URL", help="cos://bucket-appid/prefix/ or file:///folder/")
+    target.add_argument("--cos_region", metavar="ID", help="region of the bucket, such as ap-guangzhou")
+    target.add_argument("--cos_endpoint", metavar="URL", help="another endpoint, such as http://127.0.0.1:9000")
+    target.add_argument(
+        "--cos_credentials",
+        default="env",
+        metavar="REF",
+        help="env (COS_SECRET_ID, COS_SECRET_KEY, COS_TOKEN), file:PATH or cvm-role:NAME",
+    )
+    target.add_argument("--storage_class", metavar="NAME", help="STANDARD, STANDARD_IA, ARCHIVE, …")
+    target.add_argument("--server_side_encryption", metavar="NAME", help="AES256, kms or kms:KEY-ID")
+    target.add_argument("--acl", metavar="NAME", help="ACL of the objects, such as private")
+    target.add_argument("--tag", action="append", metavar="KEY=VALUE", help="tag of the objects; repeatable")
+    target.add_argument("--metadata", action="append", metavar="KEY=VALUE", help="user metadata; repeatable")
+    files = parser.add_argument_group("files")
+    files.add_argument("--granularity", default="5m", metavar="TIME", help="window that is gathered: 90s, 5m, 1h")
+    files.add_argument(
+        "--window_by",
+        choices=("publish_time", "event_time"),
+        default="publish_time",
+        help="which time decides the window; messages without an event time fall back to publish time",
+    )
+    files.add_argument(
+        "--allowed_disorder", default="30s", metavar="TIME", help="by how much publish times may be out of order"
+    )
+    files.add_argument("--max_file_messages", type=int, default=5000, metavar="N", help="messages in a file")
+    files.add_argument(
+        "--max_file_bytes", default="500MB", metavar="SIZE", help="uncompressed records in a file; MB, MiB, …"
+    )
+    files.add_argument("--format", default="avro", metavar="NAME", help="avro or jsonl")
+    files.add_argument(
+        "--codec",
+        metavar="NAME[:LEVEL]",
+        help="avro: null, deflate, snappy, zstandard; jsonl: none, gzip, zstd; deflate and gzip unless given",
+    )
+    files.add_argument("--payload", default="bytes", metavar="NAME", help="bytes, json (jsonl only) or value")
+    files.add_argument(
+        "--path_template",
+        default=DEFAULT_PATH,
+        metavar="PATH",
+        # argparse formats its help with %.
+        help="folder of a window, with strftime directives; default %s" % DEFAULT_PATH.replace("%", "%%"),
+    )
+    files.add_argument("--timezone", default="UTC", metavar="NAME", help="of the dates in the path")
+    run = parser.add_argument_group("run")
+    run.add_argument("--runner", default="DirectRunner", help="DirectRunner or FlinkRunner")
+    run.add_argument(
+        "--memory_budget", default="256MB", metavar="SIZE", help="a worker process, beyond the interpreter"
+    )
+    run.add_argument("--summary_file", metavar="PATH", help="write the result as JSON")
+    run.add_argument(
+        "--log_level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO", help="what is logged on stderr"
+    )
+    _no_default_shown(parser, "--path_template")
+    return parser
+
+
+def _no_default_shown(parser: argparse.ArgumentParser, name: str) -> None:
+    """Keep the help formatter from adding a default that holds percent signs."""
+    action = next(action for action in parser._actions if name in action.option_strings)
+    action.help = (action.help or "") + "%(default).0s"

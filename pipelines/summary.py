@@ -1,0 +1,177 @@
+"""What a run has done: for a person, and as JSON for a script."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from transforms.cos.sink import PartitionReport, WrittenFile
+from transforms.errors import ConfigurationError
+from transforms.pulsar.positions import Position
+from transforms.pulsar.resolve import Resolution
+
+_UNIT = 1000.0
+
+
+@dataclass(slots=True)
+class PartitionSummary:
+    """One partition. Positions are written ``ledger:entry:batch``."""
+
+    partition: str
+    start: str
+    stop: str
+    """The stretch that was asked for: from ``start`` up to before ``stop``."""
+    first: str | None = None
+    last: str | None = None
+    """First and last message that were read."""
+    messages: int = 0
+    record_bytes: int = 0
+    """Bytes of the uncompressed records."""
+    already_stored: int = 0
+    """Messages that the destination held before, and that were not written again."""
+    quarantined: int = 0
+    files: int = 0
+    file_bytes: int = 0
+    """Objects that this run wrote, and their sizes."""
+    gaps: list[dict[str, str]] = field(default_factory=list)
+    acknowledged_before: str | None = None
+    """The subscription was moved to here; None: it was not."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """A whole run."""
+
+    run: str
+    destination: str
+    started: str
+    finished: str
+    seconds: float
+    messages: int
+    record_bytes: int
+    already_stored: int
+    quarantined: int
+    files: int
+    file_bytes: int
+    partitions: list[PartitionSummary]
+    warnings: list[str]
+
+
+def summarize(
+    run: str,
+    destination: str,
+    started: datetime,
+    finished: datetime,
+    resolution: Resolution,
+    reports: Iterable[PartitionReport],
+    files: Iterable[WrittenFile],
+) -> Summary:
+    """Put together what is known of a run that has ended well."""
+    by_partition: defaultdict[str, list[WrittenFile]] = defaultdict(list)
+    for file in files:
+        if file.created:
+            by_partition[file.partition].append(file)
+    read = {report.partition: report for report in reports}
+    partitions = []
+    for part in resolution.ranges:
+        name = part.partition.name
+        summary = PartitionSummary(name, str(part.start), str(part.stop))
+        report, written = read.get(name), by_partition[name]
+        if report is not None:
+            summary.first, summary.last = _text(report.first), _text(report.last)
+            summary.messages, summary.record_bytes = report.messages, report.record_bytes
+            summary.already_stored, summary.quarantined = report.stored, report.quarantined
+        summary.files, summary.file_bytes = len(written), sum(file.bytes for file in written)
+        summary.gaps = [
+            {"start": str(gap.start), "stop": str(gap.stop)}
+            for gap in resolution.gaps
+            if gap.partition == part.partition
+        ]
+        partitions.append(summary)
+
+    def total(name: str) -> int:
+        return sum(getattr(part, name) for part in partitions)
+
+    return Summary(
+        run=run,
+        destination=destination,
+        started=started.isoformat(timespec="milliseconds"),
+        finished=finished.isoformat(timespec="milliseconds"),
+        seconds=round((finished - started).total_seconds(), 3),
+        messages=total("messages"),
+        record_bytes=total("record_bytes"),
+        already_stored=total("already_stored"),
+        quarantined=total("quarantined"),
+        files=total("files"),
+        file_bytes=total("file_bytes"),
+        partitions=partitions,
+        warnings=list(resolution.warnings),
+    )
+
+
+def write_summary(summary: Summary, path: str) -> None:
+    """Write the summary as JSON, whole or not at all. Raises ConfigurationError where the file cannot be written."""
+    target = Path(path)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(json.dumps(asdict(summary), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        unfinished.replace(target)
+    except OSError as error:
+        raise ConfigurationError(f"--summary_file={path}: cannot be written: {error.strerror}.") from None
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """A table, one row a partition, and the totals."""
+    table = Table(title=f"Backup to {summary.destination}", title_justify="left")
+    table.add_column("partition", overflow="fold")
+    for column in ("messages", "already stored", "files", "size", "first", "last"):
+        table.add_column(column, justify="right")
+    for part in summary.partitions:
+        table.add_row(
+            part.partition.removeprefix("persistent://"),
+            f"{part.messages:,}",
+            f"{part.already_stored:,}",
+            f"{part.files:,}",
+            human_size(part.file_bytes),
+            part.first or "–",
+            part.last or "–",
+        )
+    if len(summary.partitions) > 1:
+        table.add_section()
+        table.add_row(
+            "all",
+            f"{summary.messages:,}",
+            f"{summary.already_stored:,}",
+            f"{summary.files:,}",
+            human_size(summary.file_bytes),
+        )
+    console.print(table)
+    rate = summary.messages / summary.seconds if summary.seconds else 0.0
+    console.print(f"{summary.messages:,} messages in {summary.seconds:.1f} s ({rate:,.0f}/s).")
+    if summary.quarantined:
+        console.print(f"{summary.quarantined:,} messages do not fit their schema; they stand under _quarantine/.")
+    for part in summary.partitions:
+        for gap in part.gaps:
+            console.print(f"GAP: {part.partition} from {gap['start']} up to before {gap['stop']}.")
+
+
+def human_size(size: float) -> str:
+    """Bytes as a person reads them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < _UNIT:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= _UNIT
+    return f"{size:.1f} TB"
+
+
+def _text(position: Position | Sequence[int] | None) -> str | None:
+    return None if position is None else str(Position(*position))

@@ -1,0 +1,377 @@
+"""The sink: gathers encoded records in windows, cuts files, and writes them while reading goes on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.coders import Coder, StrUtf8Coder, registry
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec
+from apache_beam.transforms.window import FixedWindows, GlobalWindow, GlobalWindows
+from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.windowed_value import WindowedValue
+
+from transforms.cos.destination import Destination, open_store
+from transforms.cos.listing import StoredFiles
+from transforms.cos.uploads import Uploads, results
+from transforms.files.assemble import assemble, pack
+from transforms.files.format import FileFormat, RecordEncoder
+from transforms.files.naming import QUARANTINE_LANE, Layout, StoredRun
+from transforms.files.records import Element, Records, SealMark, decode_element, encode_element
+from transforms.files.roll import FinishedFile, Limits, PartitionFiles, Roller, in_order_of_messages
+from transforms.files.state import decode_state, encode_state
+from transforms.progress import progress_of
+from transforms.pulsar.messages import MessageBatch, Seal, TopicPartition
+from transforms.pulsar.positions import Position
+from transforms.pulsar.source import FOREVER
+
+#: Of the layout of files, names and metadata; in the metadata of every object.
+FORMAT_VERSION = 1
+PARTITIONS = "partitions"
+
+_log = logging.getLogger(__name__)
+
+
+class WrittenFile(NamedTuple):
+    """A file that stands complete at the destination."""
+
+    key: str
+    partition: str
+    """Full name of the partition."""
+    window: int
+    """Start of its window, milliseconds since 1970."""
+    lane: str
+    first: Position
+    last: Position
+    messages: int
+    bytes: int
+    """Size of the object."""
+    record_bytes: int
+    """Size of its uncompressed records."""
+    crc64: int
+    first_time: int
+    last_time: int
+    """Smallest and largest publish time of its messages."""
+    created: bool
+    """False where an equal object stood there already."""
+
+
+class PartitionReport(NamedTuple):
+    """What went through of one partition, once it has been read to its end."""
+
+    partition: str
+    first: Position | None
+    last: Position | None
+    messages: int
+    """How many were read; of these ``stored`` were at the destination before."""
+    record_bytes: int
+    stored: int
+    quarantined: int
+    upto: Position
+    """Everything before this is stored, and nothing before it is needed to go on reading there."""
+
+
+@dataclass(frozen=True)
+class WriteToCosResult:
+    """What ``WriteToCos`` gives back."""
+
+    files: beam.PCollection
+    """WrittenFile, each file once."""
+    partitions: beam.PCollection
+    """PartitionReport, one for each partition that was read to its end."""
+
+
+@dataclass(frozen=True)
+class WriteSettings:
+    """How files are gathered and written; picklable."""
+
+    destination: Destination
+    layout: Layout
+    file_format: FileFormat
+    make_encoder: Callable[[], RecordEncoder]
+    limits: Limits = Limits()
+    part_bytes: int = 16 * 1024 * 1024
+    """Records of an open file that wait in state, at most; beyond it they are compressed and spooled."""
+    upload_bytes: int = 64 * 1024 * 1024
+    """Bytes that uploads under way hold in memory."""
+    run: str = ""
+
+
+class WriteToCos(beam.PTransform):  # type: ignore[misc]
+    """Write MessageBatch and Seal elements into files at the destination.
+
+    Each partition's elements must come in order and on one path, as the source yields them. A file is written
+    when it is full, when a Seal passes the end of its window, and when what the destination already holds begins. What the
+    destination already holds is not written again. All uploads of a bundle have ended when the bundle ends.
+
+    Not guaranteed: that a file is written soon after its window has ended; that depends on when the source seals.
+    """
+
+    def __init__(self, settings: WriteSettings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def expand(self, elements: beam.PCollection) -> WriteToCosResult:
+        """Build the transform."""
+        settings = self._settings
+        rolled = (
+            elements
+            | "FixedWindows" >> beam.WindowInto(FixedWindows(settings.layout.granularity))
+            | "EncodeRecords"
+            >> beam.ParDo(_EncodeRecords(settings.make_encoder, settings.run)).with_output_types(tuple[str, Element])
+            # The window travels as data from here on: a runner drops late elements of a stateful stage by the
+            # window's end, and a backup drops nothing.
+            | "GlobalWindow" >> beam.WindowInto(GlobalWindows())
+            | "RollFiles" >> beam.ParDo(_RollFiles(settings)).with_outputs(PARTITIONS, main="files")
+        )
+        return WriteToCosResult(files=rolled["files"], partitions=rolled[PARTITIONS])
+
+    def display_data(self) -> dict[str, Any]:
+        """What the runner's console shows."""
+        settings = self._settings
+        return {
+            "destination": settings.destination.url,
+            "granularity_seconds": settings.layout.granularity,
+            "max_file_messages": settings.limits.messages,
+            "max_file_bytes": settings.limits.bytes,
+        }
+
+
+class ElementCoder(Coder):  # type: ignore[misc]
+    """The stable encoding of Records and SealMark."""
+
+    def encode(self, value: Element) -> bytes:
+        """Encode."""
+        return encode_element(value)
+
+    def decode(self, encoded: bytes) -> Element:
+        """Decode."""
+        return decode_element(encoded)
+
+    def is_deterministic(self) -> bool:
+        """True."""
+        return True
+
+    def to_type_hint(self) -> type:
+        """What it is registered for."""
+        return Element
+
+
+class PartitionFilesCoder(Coder):  # type: ignore[misc]
+    """The stable encoding of the state of a partition."""
+
+    def encode(self, value: PartitionFiles) -> bytes:
+        """Encode."""
+        return encode_state(value)
+
+    def decode(self, encoded: bytes) -> PartitionFiles:
+        """Decode."""
+        return decode_state(encoded)
+
+    def is_deterministic(self) -> bool:
+        """True."""
+        return True
+
+
+registry.register_coder(Element, ElementCoder)
+
+
+class _EncodeRecords(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, make_encoder: Callable[[], RecordEncoder], run: str) -> None:
+        self._make_encoder = make_encoder
+        self._run = run
+
+    def setup(self) -> None:
+        self._encoder = self._make_encoder()
+
+    def process(
+        self, element: MessageBatch | Seal, window: Any = beam.DoFn.WindowParam
+    ) -> Iterator[tuple[str, Element]]:
+        name = element.partition.name
+        if isinstance(element, Seal):
+            yield name, SealMark(element.before, element.position)
+            return
+        try:
+            encoded = self._encoder.encode(element)
+        except Exception as error:
+            progress_of(self._run).failed(error)
+            raise
+        start = window.start.micros // 1000
+        lanes = []
+        for part in encoded:
+            places = part.indexes
+            ids = element.ids if places is None else [element.ids[place] for place in places]
+            times = element.publish_times if places is None else [element.publish_times[place] for place in places]
+            lanes.append(Records.of(start, part.lane, part.header, ids, times, part.lengths, part.data))
+        if any(lane.lane == QUARANTINE_LANE for lane in lanes):
+            lanes = in_order_of_messages(lanes, [part.indexes or range(len(part.lengths)) for part in encoded])
+        for lane in lanes:
+            yield name, lane
+
+
+class _RollFiles(beam.DoFn):  # type: ignore[misc]
+    """Keyed by partition, in the global window; see ``transforms.files.roll`` for the rules of the cut."""
+
+    FILES = ReadModifyWriteStateSpec("files", PartitionFilesCoder())
+    WAITING = BagStateSpec("waiting", ElementCoder())
+
+    def __init__(self, settings: WriteSettings) -> None:
+        self._settings = settings
+        self._window_size = settings.layout.granularity * 1000
+        self._files_written = Metrics.counter("tdmq_backup", "files_written")
+        self._bytes_written = Metrics.counter("tdmq_backup", "bytes_written")
+        self._already_stored = Metrics.counter("tdmq_backup", "messages_already_stored")
+        self._quarantined = Metrics.counter("tdmq_backup", "messages_quarantined")
+        self._file_messages = Metrics.distribution("tdmq_backup", "file_messages")
+        self._file_size = Metrics.distribution("tdmq_backup", "file_bytes")
+
+    def setup(self) -> None:
+        settings = self._settings
+        self._store = open_store(settings.destination)
+        self._stored = StoredFiles(self._store, settings.layout, settings.file_format.extension.partition(".")[0])
+        self._uploads = Uploads(settings.upload_bytes)
+
+    def teardown(self) -> None:
+        self._uploads.close()
+
+    def start_bundle(self) -> None:
+        self._writing: list[Future[WrittenFile]] = []
+        self._quarantining: dict[tuple[str, int], Future[WrittenFile]] = {}
+        self._spooling: dict[str, Future[None]] = {}
+
+    def process(
+        self,
+        element: tuple[str, Element],
+        files: Any = beam.DoFn.StateParam(FILES),
+        waiting: Any = beam.DoFn.StateParam(WAITING),
+    ) -> Iterator[Any]:
+        name, value = element
+        try:
+            state = files.read() or PartitionFiles()
+            report = self._roll(TopicPartition.parse(name), state, value, waiting)
+        except Exception as error:
+            progress_of(self._settings.run).failed(error)
+            raise
+        if report is None:
+            files.write(state)
+        else:
+            files.clear()
+            yield beam.pvalue.TaggedOutput(PARTITIONS, report)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        try:
+            results(list(self._spooling.values()))
+            written = results(self._writing)
+        except Exception as error:
+            progress_of(self._settings.run).failed(error)
+            raise
+        for file in written:
+            self._files_written.inc()
+            self._bytes_written.inc(file.bytes)
+            self._file_messages.update(file.messages)
+            self._file_size.update(file.bytes)
+            yield WindowedValue(file, Timestamp(micros=file.window * 1000), (GlobalWindow(),))
+
+    def _roll(
+        self, partition: TopicPartition, state: PartitionFiles, value: Element, waiting: Any
+    ) -> PartitionReport | None:
+        """Take the element in. Gives the report once the partition has been read to its end."""
+        before = state.stored, state.quarantined
+        roller = Roller(state, self._settings.limits, partial(self._stored.runs, partition), waiting.read)
+        if isinstance(value, Records):
+            roller.add(value)
+        elif isinstance(value, SealMark):
+            roller.seal(value.before, self._window_size)
+        self._already_stored.inc(state.stored - before[0])
+        self._quarantined.inc(state.quarantined - before[1])
+        self._spool(partition, state, roller)
+        for finished in roller.finished:
+            self._write(partition, finished)
+        kept = roller.kept
+        if kept is not None:
+            waiting.clear()
+        for piece in roller.added if kept is None else kept:
+            waiting.add(piece)
+        if not isinstance(value, SealMark) or value.before < FOREVER:
+            return None
+        return PartitionReport(
+            partition.name,
+            state.first,
+            state.last,
+            state.messages,
+            state.bytes,
+            state.stored,
+            state.quarantined,
+            value.position,
+        )
+
+    def _spool(self, partition: TopicPartition, state: PartitionFiles, roller: Roller) -> None:
+        settings = self._settings
+        for key, file in state.files.items():
+            if file.waiting < settings.part_bytes:
+                continue
+            part, rest = pack(file, roller.pieces(key), settings.file_format, self._uploads.map)
+            roller.replace(key, rest)
+            if part is not None:
+                name = settings.layout.part(partition, file.lane, file.window, file.first, len(file.parts))
+                file.parts += (name,)
+                self._spooling[name] = self._uploads.submit(len(part), partial(self._store.put_part, name, part))
+
+    def _write(self, partition: TopicPartition, finished: FinishedFile) -> None:
+        file = finished.file
+        ahead: list[Future[Any]] = [self._spooling[part] for part in file.parts if part in self._spooling]
+        area = (partition.name, file.window)
+        if file.lane != QUARANTINE_LANE and area in self._quarantining:
+            ahead.append(self._quarantining[area])
+        # The records, and the compressed bytes made of them, which are seldom more.
+        size = 2 * sum(len(piece.data) for piece in finished.pieces) + len(file.packed)
+        future = self._uploads.submit(size, partial(self._upload, partition, finished), after=ahead)
+        self._writing.append(future)
+        if file.lane == QUARANTINE_LANE:
+            self._quarantining[area] = future
+
+    def _upload(self, partition: TopicPartition, finished: FinishedFile) -> WrittenFile:
+        settings, file = self._settings, finished.file
+        body = assemble(finished, settings.file_format)
+        key = settings.layout.file(partition, file.lane, file.window, file.run, settings.file_format.extension)
+        metadata = _metadata(file.run, file.window, file.size, body.records_crc)
+        if body.parts:
+            created = self._store.join(key, body.parts, body.tail, body.crc, metadata)
+            self._store.delete_parts(body.parts)
+        else:
+            created = self._store.put(key, body.tail, metadata)
+        progress_of(settings.run).written(body.size)
+        _log.info("wrote %s: %d messages, %d bytes%s", key, file.count, body.size, "" if created else " (was there)")
+        return WrittenFile(
+            key,
+            partition.name,
+            file.window,
+            file.lane,
+            file.first,
+            file.last,
+            file.count,
+            body.size,
+            file.size,
+            body.crc,
+            file.first_time,
+            file.last_time,
+            created,
+        )
+
+
+def _metadata(run: StoredRun, window: int, record_bytes: int, records_crc: int) -> dict[str, str]:
+    return {
+        "format-version": str(FORMAT_VERSION),
+        "window": str(window),
+        "first-message-id": str(run.first),
+        "last-message-id": str(run.last),
+        "messages": str(run.count),
+        "records-bytes": str(record_bytes),
+        "records-crc64": str(records_crc),
+    }

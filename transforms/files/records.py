@@ -1,0 +1,182 @@
+"""Encoded records on their way from the encoder to the cutter, as one compact element.
+
+The encoding below is a contract: elements wait in a runner's state while a job is upgraded.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+from transforms.pulsar.positions import Position
+
+_HEAD = struct.Struct("<BqHIII")
+_SEAL = struct.Struct("<Bqqqq")
+_RECORDS_V1 = 1
+_SEAL_V1 = 2
+
+if sys.byteorder != "little":  # pragma: no cover
+    msg = "the encodings of state and elements are little-endian; no machine of the other kind runs Beam today"
+    raise ImportError(msg)
+
+
+class Element:
+    """What goes to the cutter: Records or a SealMark."""
+
+
+@dataclass(frozen=True)
+class SealMark(Element):
+    """Behind the last message of every window that ends at or before ``before`` (milliseconds)."""
+
+    before: int
+    position: Position
+    """The first position not yet read: everything before it went ahead."""
+
+
+@dataclass(slots=True, eq=False)
+class Records(Element):
+    """Encoded records of consecutive messages of one (partition, window, lane), in order.
+
+    The columns run in parallel; ``data`` holds the records, one behind the other.
+    """
+
+    window: int
+    lane: str
+    header: bytes
+    ledgers: array[int]
+    entries: array[int]
+    batches: array[int]
+    times: array[int]
+    """Publish times, milliseconds."""
+    lengths: array[int]
+    data: bytes
+    _ends: list[int] = field(default_factory=list, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        window: int,
+        lane: str,
+        header: bytes,
+        ids: Sequence[tuple[int, int, int]],
+        times: Sequence[int],
+        lengths: Sequence[int],
+        data: bytes,
+    ) -> Records:
+        """Records from the columns of a batch; a batch index of -1 (no producer batch) becomes 0."""
+        ledgers, entries, batches = zip(*ids, strict=True)
+        return cls(
+            window,
+            lane,
+            header,
+            array("q", ledgers),
+            array("q", entries),
+            array("q", [index if index > 0 else 0 for index in batches]),
+            array("q", times),
+            array("q", lengths),
+            data,
+        )
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Records) and self.to_bytes() == other.to_bytes()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def position(self, index: int) -> Position:
+        """Position of the message at this place; negative places count from the end."""
+        return Position(self.ledgers[index], self.entries[index], self.batches[index])
+
+    @property
+    def ends(self) -> list[int]:
+        """Where each record ends within ``data``."""
+        if not self._ends:
+            self._ends = list(accumulate(self.lengths))
+        return self._ends
+
+    def slice(self, begin: int, end: int) -> Records:
+        """The records from place ``begin`` up to ``end``."""
+        if begin == 0 and end == len(self):
+            return self
+        ends = self.ends
+        low = ends[begin - 1] if begin else 0
+        return Records(
+            self.window,
+            self.lane,
+            self.header,
+            self.ledgers[begin:end],
+            self.entries[begin:end],
+            self.batches[begin:end],
+            self.times[begin:end],
+            self.lengths[begin:end],
+            self.data[low : ends[end - 1]] if end > begin else b"",
+        )
+
+    def place(self, position: Position, begin: int = 0) -> int:
+        """The first place, from ``begin`` on, of a message at or behind ``position``."""
+        low, high = begin, len(self)
+        while low < high:
+            middle = (low + high) // 2
+            if self.position(middle) < position:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def to_bytes(self) -> bytes:
+        """The stable encoding."""
+        lane = self.lane.encode()
+        return b"".join(
+            (
+                _HEAD.pack(_RECORDS_V1, self.window, len(lane), len(self.header), len(self), len(self.data)),
+                lane,
+                self.header,
+                *(column.tobytes() for column in self._columns()),
+                self.data,
+            )
+        )
+
+    @classmethod
+    def from_bytes(cls, encoded: bytes) -> Records:
+        """Decode what ``to_bytes`` gave."""
+        encoding, window, lane_size, header_size, count, data_size = _HEAD.unpack_from(encoded)
+        if encoding != _RECORDS_V1:
+            raise ValueError(f"records in an encoding of number {encoding}; this build reads {_RECORDS_V1}")
+        at = _HEAD.size
+        lane = encoded[at : at + lane_size].decode()
+        at += lane_size
+        header = encoded[at : at + header_size]
+        at += header_size
+        columns = []
+        for _ in range(5):
+            column = array("q")
+            column.frombytes(encoded[at : at + 8 * count])
+            columns.append(column)
+            at += 8 * count
+        return cls(window, lane, header, *columns, encoded[at : at + data_size])
+
+    def _columns(self) -> tuple[array[Any], ...]:
+        return self.ledgers, self.entries, self.batches, self.times, self.lengths
+
+
+def encode_element(element: Element) -> bytes:
+    """The stable encoding of an element."""
+    if isinstance(element, Records):
+        return element.to_bytes()
+    assert isinstance(element, SealMark)  # noqa: S101 - there are two
+    return _SEAL.pack(_SEAL_V1, element.before, *element.position)
+
+
+def decode_element(encoded: bytes) -> Element:
+    """Decode what ``encode_element`` gave."""
+    if encoded[0] == _SEAL_V1:
+        _, before, *position = _SEAL.unpack(encoded)
+        return SealMark(before, Position(*position))
+    return Records.from_bytes(encoded)

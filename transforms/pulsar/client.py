@@ -1,0 +1,265 @@
+"""The only module that imports pulsar-client.
+
+One client per process and connection is shared by all that read there; DoFn instances come and go.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pulsar
+
+from transforms.errors import AccessError, BackupError, SourceError, TopicNotFoundError
+from transforms.pulsar.connection import PulsarConnection, read_token
+from transforms.pulsar.messages import ClientMessage, TopicPartition
+from transforms.pulsar.positions import EARLIEST, Position
+
+#: Raised by ``MessageReader.read_next`` when no message came in time.
+NoMessageInTime = pulsar.Timeout
+
+_log = logging.getLogger(__name__)
+_clients: dict[PulsarConnection, PulsarClient] = {}
+_lock = threading.Lock()
+
+
+def connect(connection: PulsarConnection) -> PulsarClient:
+    """The client of this process for the connection; made when first asked for. Nothing is sent yet."""
+    with _lock:
+        client = _clients.get(connection)
+        if client is None:
+            client = _clients[connection] = PulsarClient(connection)
+        return client
+
+
+def disconnect(connection: PulsarConnection) -> None:
+    """Close this process's client for the connection, if there is one."""
+    with _lock:
+        client = _clients.pop(connection, None)
+    if client is not None:
+        client.close()
+
+
+def full_topic_name(topic: str) -> str:
+    """``orders``, ``tenant/namespace/orders`` or a full name, as ``persistent://tenant/namespace/orders``."""
+    name = topic.removeprefix("persistent://")
+    parts = name.split("/", 2)
+    return f"persistent://{name}" if len(parts) == 3 else f"persistent://public/default/{name}"  # noqa: PLR2004
+
+
+class PulsarClient:
+    """A thin face on pulsar-client, in our terms and with our errors. Thread-safe."""
+
+    def __init__(self, connection: PulsarConnection) -> None:
+        self.connection = connection
+        token = connection.token
+        authentication = None
+        if token is not None:
+            # A supplier: the client asks again when it connects again, so a replaced token is found.
+            authentication = pulsar.AuthenticationToken(lambda: read_token(token))
+        elif connection.tls_cert is not None:
+            authentication = pulsar.AuthenticationTLS(connection.tls_cert, connection.tls_key)
+        client_log = logging.getLogger("pulsar.client")
+        if client_log.level == logging.NOTSET:
+            client_log.setLevel(logging.ERROR)
+        self._client = pulsar.Client(
+            connection.service_url,
+            authentication=authentication,
+            operation_timeout_seconds=connection.operation_timeout,
+            tls_trust_certs_file_path=connection.tls_trust_certs,
+            tls_validate_hostname=True,
+            tls_certificate_file_path=connection.tls_cert,
+            tls_private_key_file_path=connection.tls_key,
+            listener_name=connection.listener_name,
+            logger=client_log,
+        )
+
+    def close(self) -> None:
+        """Close all readers and connections."""
+        self._client.close()
+
+    def partitions(self, topic: str) -> list[TopicPartition]:
+        """The partitions of a topic; the topic itself if it has none *or does not exist*. Creates nothing."""
+        with explained(self.connection, topic):
+            return [TopicPartition.parse(name) for name in self._client.get_topic_partitions(topic)]
+
+    def open_reader(
+        self, partition: TopicPartition, start: Position, *, queue_size: int = 1000, compacted: bool = False
+    ) -> MessageReader:
+        """A reader whose first message is the first at or behind ``start``. The topic must exist: a reader creates it."""
+        message_id = pulsar.MessageId.earliest if start <= EARLIEST else _inclusive_id(start)
+        return self._open(partition, message_id, queue_size=queue_size, compacted=compacted)
+
+    def open_at_last(self, partition: TopicPartition, *, compacted: bool = False) -> MessageReader:
+        """A reader whose first message is the last one there is now."""
+        return self._open(partition, pulsar.MessageId.latest, queue_size=1, compacted=compacted)
+
+    def _open(self, partition: TopicPartition, message_id: Any, *, queue_size: int, compacted: bool) -> MessageReader:
+        with explained(self.connection, partition.name):
+            reader = self._client.create_reader(
+                partition.name,
+                message_id,
+                receiver_queue_size=queue_size,
+                is_read_compacted=compacted,
+                start_message_id_inclusive=True,
+                # Encrypted messages are kept as they are.
+                crypto_failure_action=pulsar.ConsumerCryptoFailureAction.CONSUME,
+            )
+        return MessageReader(reader, self.connection, partition)
+
+    @contextmanager
+    def subscription(self, partition: TopicPartition, name: str, *, create_at_end: bool = False) -> Iterator[Subscription]:
+        """Hold the subscription of one partition, alone; it is created where it is missing, at the earliest message.
+
+        Raises SourceError where another consumer holds it.
+        """
+        position = pulsar.InitialPosition.Latest if create_at_end else pulsar.InitialPosition.Earliest
+        with explained(self.connection, f"{partition.name} (subscription {name})"):
+            consumer = self._client.subscribe(
+                partition.name, name, pulsar.ConsumerType.Exclusive, receiver_queue_size=1, initial_position=position
+            )
+        try:
+            yield Subscription(consumer, self.connection, partition)
+        finally:
+            consumer.close()
+
+    def schema_info(self, topic: str, version: int) -> Any:
+        """The schema of a version as the client gives it; raises pulsar's own TopicNotFound where there is none."""
+        return self._client._client.get_schema_info(topic, version)
+
+
+class MessageReader:
+    """Reads one partition. Not thread-safe, but for ``close``."""
+
+    def __init__(self, reader: Any, connection: PulsarConnection, partition: TopicPartition) -> None:
+        self._reader = reader
+        self._connection = connection
+        self._partition = partition
+        # The inner method: the wrapper around it and around its message costs more than the call.
+        self.read_next: Callable[[int], ClientMessage] = reader._reader.read_next
+
+    def has_next(self) -> bool:
+        """Whether the broker holds a message behind the last one read. Asks the broker."""
+        with explained(self._connection, self._partition.name):
+            return bool(self._reader.has_message_available())
+
+    def next(self, timeout: float) -> ClientMessage | None:
+        """The next message; None if none came within ``timeout`` seconds."""
+        try:
+            return self.read_next(int(timeout * 1000))
+        except pulsar.Timeout:
+            return None
+
+    def first(self, timeout: float) -> Position | None:
+        """Position of the next message, None where the broker holds none."""
+        if not self.has_next():
+            return None
+        message = self.next(timeout)
+        if message is None:
+            raise SourceError(
+                f"{self._partition.name}: the broker says that there is a message, but sent none within {timeout:g} s. "
+                "Look at the broker's log, or try again."
+            )
+        return position_of(message)
+
+    def seek_time(self, time: int) -> None:
+        """Go to about the first entry published at or after ``time`` (milliseconds); entries are not sorted by it."""
+        with explained(self._connection, self._partition.name):
+            self._reader.seek(time)
+
+    def close(self) -> None:
+        """Close the reader; closing twice is no error."""
+        try:
+            self._reader.close()
+        except pulsar.AlreadyClosed:
+            _log.debug("%s: the reader was closed already", self._partition.name)
+
+
+class Subscription:
+    """A durable subscription of one partition, held by us alone."""
+
+    def __init__(self, consumer: Any, connection: PulsarConnection, partition: TopicPartition) -> None:
+        self._consumer = consumer
+        self._connection = connection
+        self._partition = partition
+
+    def first_unacknowledged(self, timeout: float) -> Position | None:
+        """Position of the first message that is not acknowledged; None if none came within ``timeout`` seconds."""
+        try:
+            return position_of(self._consumer.receive(int(timeout * 1000))._message)
+        except pulsar.Timeout:
+            return None
+
+    def last(self) -> Position | None:
+        """Position of the last message of the partition (the batch index may be missing); None if it is empty."""
+        with explained(self._connection, self._partition.name):
+            try:
+                last = self._consumer.get_last_message_id()
+            except pulsar.UnknownError:
+                return None  # some brokers answer so for an empty topic
+        return None if last.entry_id() < 0 else Position(last.ledger_id(), last.entry_id(), max(last.batch_index(), 0))
+
+    def acknowledge_before(self, position: Position) -> None:
+        """Acknowledge, cumulatively, what lies before ``position``; of an entry begun, nothing.
+
+        Going backwards is ignored by the broker.
+        """
+        if position.entry == 0 and position.batch == 0:
+            return  # the entry before is in a ledger whose number we do not know; the next acknowledgement covers it
+        entry, batch = (position.entry - 1, -1) if position.batch == 0 else (position.entry, position.batch - 1)
+        with explained(self._connection, self._partition.name):
+            self._consumer.acknowledge_cumulative(_wire_id(position.ledger, entry, batch))
+
+
+def position_of(message: Any) -> Position:
+    """The position of a message of the client."""
+    found = message.message_id()
+    return Position(found.ledger_id(), found.entry_id(), max(found.batch_index(), 0))
+
+
+@contextmanager
+def explained(connection: PulsarConnection, what: str) -> Iterator[None]:
+    """Turn the client's exceptions into ours, with a sentence about ``what``."""
+    try:
+        yield
+    except pulsar.PulsarException as error:
+        raise explain(error, connection, what) from error
+
+
+def explain(error: Exception, connection: PulsarConnection, what: str) -> BackupError:
+    """One of our errors for an exception of the client."""
+    url = connection.service_url
+    match error:
+        case pulsar.ConnectError():
+            return SourceError(f"{url}: cannot connect. Check host and port of --service_url, and the network.")
+        case pulsar.Timeout():
+            return SourceError(
+                f"{url}: no answer about {what} within {connection.operation_timeout} s. Either nothing listens there, or "
+                "the broker did not accept the token (the client cannot tell): check --service_url and --token."
+            )
+        case pulsar.AuthenticationError() | pulsar.AuthorizationError():
+            return AccessError(
+                f"{what}: the role of --token may not consume there, or the namespace does not exist. "
+                "Grant the role consume permission on the namespace."
+            )
+        case pulsar.TopicNotFound():
+            return TopicNotFoundError(f"{what}: no such topic. Check its name with the console or pulsar-admin topics list.")
+        case pulsar.ConsumerBusy():
+            return SourceError(f"{what}: another consumer holds it. Stop that one, or give another --subscription.")
+        case pulsar.SubscriptionNotFound():
+            return SourceError(f"{what}: no such subscription, and it may not be created here. Create it in the console.")
+        case _:
+            return SourceError(f"{what}: the Pulsar client says: {error}.")
+
+
+def _inclusive_id(start: Position) -> Any:
+    # Measured: an entry outside any batch is skipped by an inclusive id with batch index 0, so 0 is given as -1.
+    return _wire_id(start.ledger, start.entry, start.batch or -1)
+
+
+def _wire_id(ledger: int, entry: int, batch: int) -> Any:
+    # An id made by hand does not compare with a received one until it went through its serialized form.
+    return pulsar.MessageId.deserialize(pulsar.MessageId(-1, ledger, entry, batch).serialize())

@@ -1,0 +1,73 @@
+"""How to reach a Pulsar cluster: addresses and references to secrets, never the secrets."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from transforms.errors import ConfigurationError
+
+TOKEN_FORMS = "Give env:NAME (a variable of the environment) or file:PATH."
+
+
+@dataclass(frozen=True)
+class PulsarConnection:
+    """Picklable; the token is read from its reference on the worker, whenever the client asks for it.
+
+    ``service_url`` is the address as the console shows it: ``pulsar://``, ``pulsar+ssl://``, ``http://`` or ``https://``.
+    ``token`` is ``env:NAME`` or ``file:PATH``. ``admin_url`` is the admin REST address; without it fewer checks are
+    made. Times are in seconds.
+    """
+
+    service_url: str
+    admin_url: str | None = None
+    token: str | None = None
+    tls_trust_certs: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    listener_name: str | None = None
+    operation_timeout: int = 30
+
+    def problems(self) -> list[str]:
+        """What is wrong with it that can be told without asking anyone, a sentence each."""
+        found = []
+        if not self.service_url.startswith(("pulsar://", "pulsar+ssl://", "http://", "https://")):
+            found.append(
+                f"--service_url={self.service_url}: must begin with pulsar://, pulsar+ssl://, http:// or https://, "
+                "such as pulsar://127.0.0.1:6650."
+            )
+        if self.admin_url is not None and not self.admin_url.startswith(("http://", "https://")):
+            found.append(f"--admin_url={self.admin_url}: must begin with http:// or https://.")
+        if self.token is not None:
+            try:
+                read_token(self.token)
+            except ConfigurationError as error:
+                found.extend(error.problems)
+        if (self.tls_cert is None) != (self.tls_key is None):
+            found.append("--tls_cert and --tls_key go together: give both or neither.")
+        for option, path in (("tls_trust_certs", self.tls_trust_certs), ("tls_cert", self.tls_cert), ("tls_key", self.tls_key)):
+            if path is not None and not os.access(path, os.R_OK):
+                found.append(f"--{option}={path}: no such file, or it cannot be read.")
+        return found
+
+
+def read_token(reference: str) -> str:
+    """The token that a reference points to, read anew. Raises ConfigurationError with the reference, not the token."""
+    kind, _, name = reference.partition(":")
+    if kind == "env" and name:
+        token = os.environ.get(name, "").strip()
+        if not token:
+            raise ConfigurationError(f"--token={reference}: the variable {name} is not set, or is empty.")
+        return token
+    if kind == "file" and name:
+        try:
+            token = Path(name).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise ConfigurationError(f"--token={reference}: the file cannot be read: {reason}.") from None
+        if not token:
+            raise ConfigurationError(f"--token={reference}: the file is empty.")
+        return token
+    # What stands here may be the token itself, so it is not repeated.
+    raise ConfigurationError(f"--token: not a reference. {TOKEN_FORMS}")

@@ -1,0 +1,201 @@
+"""Reading ahead: a thread that keeps the next messages of a partition coming while the last ones are worked on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from transforms.pulsar.chunks import PassedEntries
+from transforms.pulsar.client import MessageReader, NoMessageInTime, PulsarClient
+from transforms.pulsar.messages import ClientMessage, TopicPartition
+from transforms.pulsar.positions import Position
+
+#: What is handed over at once, at most.
+CHUNK_MESSAGES = 1_000
+CHUNK_BYTES = 4 * 1024 * 1024
+#: How far back to look for the first chunk of a message, when entries behind the start are passed over.
+LOOK_BACK_ENTRIES = 1_000
+_PATIENT_MS = 200
+_HASTY_MS = 10
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Consecutive messages of a partition. Empty with ``caught_up``: the broker holds no further one."""
+
+    messages: list[ClientMessage] = field(default_factory=list)
+    ids: list[tuple[int, int, int]] = field(default_factory=list)
+    publish_times: list[int] = field(default_factory=list)
+    bytes: int = 0
+    """Bytes of the payloads."""
+    caught_up: bool = False
+    resume: Position | None = None
+    """Where a reader has to start that goes on behind this chunk, if not right behind it (see ``chunks``)."""
+
+    def position(self, index: int) -> Position:
+        """Position of the message at this place."""
+        ledger, entry, batch = self.ids[index]
+        return Position(ledger, entry, max(batch, 0))
+
+    def behind(self, index: int) -> Position:
+        """The first position behind the message at this place."""
+        position = self.position(index)
+        return position.next_entry() if self.ids[index][2] < 0 else position.next_message()
+
+    def split(self, place: int) -> tuple[Chunk, Chunk]:
+        """The messages before ``place``, and those from there on."""
+        share = self.bytes * place // max(len(self.ids), 1)
+        head = Chunk(self.messages[:place], self.ids[:place], self.publish_times[:place], share, resume=self.resume)
+        rest = Chunk(self.messages[place:], self.ids[place:], self.publish_times[place:], self.bytes - share, resume=self.resume)
+        return head, rest
+
+
+class PartitionFeed:
+    """Messages of one partition from ``start`` on, read ahead up to ``max_bytes`` of payload.
+
+    ``look_from`` is where the reader starts; what lies before ``start`` is read for the chunks in it and left out.
+    Ends only by ``close``. ``take`` is for one thread at a time.
+    """
+
+    def __init__(
+        self,
+        client: PulsarClient,
+        partition: TopicPartition,
+        start: Position,
+        *,
+        look_from: Position | None = None,
+        max_bytes: int = 32 * 1024 * 1024,
+        queue_size: int = 1_000,
+        compacted: bool = False,
+    ) -> None:
+        self.next = start
+        """Position behind what ``take`` has given out."""
+        self._client = client
+        self._partition = partition
+        self._start = start
+        self._look_from = look_from or start
+        self._max_bytes = max_bytes
+        self._queue_size = queue_size
+        self._compacted = compacted
+        self._chunks: deque[Chunk] = deque()
+        self._bytes = 0
+        self._error: BaseException | None = None
+        self._closed = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=f"read {partition.name}", daemon=True)
+        self._thread.start()
+
+    def take(self, timeout: float) -> Chunk | None:
+        """The next messages, or that there are none; None if neither is known within ``timeout`` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._chunks or self._error or self._closed, timeout)
+            if self._chunks:
+                chunk = self._chunks.popleft()
+                self._bytes -= chunk.bytes
+                self._changed.notify_all()
+                if chunk.ids:
+                    self.next = chunk.behind(-1)
+                return chunk
+            if self._error is not None:
+                raise self._error
+        return None
+
+    def give_back(self, chunk: Chunk) -> None:
+        """Put messages back that were taken last and are not wanted yet."""
+        with self._changed:
+            self._chunks.appendleft(chunk)
+            self._bytes += chunk.bytes
+            self.next = chunk.position(0)
+
+    def close(self) -> None:
+        """Stop reading and close the reader. Waits for the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._read()
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the messages are taken
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+    def _read(self) -> None:
+        floor, look_from = self._start, self._look_from
+        may_look_back = look_from == floor and floor.entry > 0 and not self._compacted
+        while True:
+            reader = self._client.open_reader(
+                self._partition, look_from, queue_size=self._queue_size, compacted=self._compacted
+            )
+            try:
+                behind = self._read_from(reader, floor, may_look_back=may_look_back)
+            finally:
+                reader.close()
+            if behind is None:
+                return
+            # Entries behind the start were passed over: chunks, perhaps, of a message that begins before it.
+            floor, may_look_back = behind, False
+            look_from = Position(self._start.ledger, max(self._start.entry - LOOK_BACK_ENTRIES, 0))
+
+    def _read_from(self, reader: MessageReader, floor: Position, *, may_look_back: bool) -> Position | None:
+        """Read until closed (None), or until it turns out that the reader must start further back (where to go on)."""
+        read_next = reader.read_next
+        passed = PassedEntries()
+        look_back_until = Position(floor.ledger, floor.entry + LOOK_BACK_ENTRIES)
+        expected = floor
+        chunk = Chunk()
+        messages, ids, times = chunk.messages, chunk.ids, chunk.publish_times
+        size = publish_time = 0
+        ledger = entry = -1
+        while not self._closed:
+            try:
+                message = read_next(_HASTY_MS if ids else _PATIENT_MS)
+            except NoMessageInTime:
+                if ids or not reader.has_next():
+                    chunk.caught_up = not ids
+                    self._hand_over(chunk, size, passed)
+                    chunk = Chunk()
+                    messages, ids, times, size = chunk.messages, chunk.ids, chunk.publish_times, 0
+                continue
+            found = message.message_id()  # type: ignore[attr-defined]
+            next_ledger, next_entry, batch = found.ledger_id(), found.entry_id(), found.batch_index()
+            if next_entry != entry or next_ledger != ledger:
+                publish_time = message.publish_timestamp()
+                position = Position(next_ledger, next_entry)
+                gap = passed.observe(next_ledger, next_entry, publish_time)
+                if ledger < 0 and next_ledger == floor.ledger:
+                    gap = next_entry > floor.entry
+                if gap and may_look_back and floor <= position < look_back_until:
+                    self._hand_over(chunk, size, passed)
+                    return expected
+                ledger, entry = next_ledger, next_entry
+            if (next_ledger, next_entry, max(batch, 0)) < expected:
+                continue  # read only for the chunks before the start, or given twice after a reconnection
+            expected = Position(next_ledger, next_entry, max(batch, 0) + 1)
+            messages.append(message)
+            ids.append((next_ledger, next_entry, batch))
+            times.append(publish_time)
+            size += message.length()
+            if len(ids) >= CHUNK_MESSAGES or size >= CHUNK_BYTES:
+                self._hand_over(chunk, size, passed)
+                chunk = Chunk()
+                messages, ids, times, size = chunk.messages, chunk.ids, chunk.publish_times, 0
+        return None
+
+    def _hand_over(self, chunk: Chunk, size: int, passed: PassedEntries) -> None:
+        if not chunk.ids and not chunk.caught_up:
+            return
+        chunk.bytes = size
+        chunk.resume = passed.oldest(int(time.time() * 1000) if chunk.caught_up else chunk.publish_times[-1])
+        with self._changed:
+            self._changed.wait_for(lambda: self._bytes < self._max_bytes or self._closed)
+            if chunk.caught_up and self._chunks and self._chunks[-1].caught_up:
+                return  # said already, and not yet heard
+            self._chunks.append(chunk)
+            self._bytes += size
+            self._changed.notify_all()

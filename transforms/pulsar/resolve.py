@@ -1,0 +1,276 @@
+"""From topics, start and end, as a person gives them, to a stretch of positions for each partition.
+
+Done once, before anything is read. A date-time becomes positions as well: every message between the two belongs
+to the run, whatever its publish time; nothing is filtered out that a cumulative acknowledgement would then skip.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from transforms.errors import ConfigurationError, TopicNotFoundError, TrimmedError
+from transforms.pulsar import wire
+from transforms.pulsar.admin import PulsarAdmin
+from transforms.pulsar.client import PulsarClient, Subscription, connect, full_topic_name
+from transforms.pulsar.connection import PulsarConnection, read_token
+from transforms.pulsar.messages import TopicPartition
+from transforms.pulsar.points import EARLIEST_POINT, NOW, Point
+from transforms.pulsar.positions import EARLIEST, Position
+from transforms.pulsar.restriction import PartitionRange
+
+#: Seconds to wait for a message that the broker has said to be there.
+_PATIENCE = 10.0
+#: Seconds after which a subscription is taken to have nothing left: the broker does not say so.
+_NOTHING_LEFT = 3.0
+_AT_ONCE = 16
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Messages that the broker has deleted before they could be read: from ``start`` up to before ``stop``."""
+
+    partition: TopicPartition
+    start: Position
+    stop: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a run is asked to read."""
+
+    connection: PulsarConnection
+    topics: tuple[str, ...]
+    start: Point = EARLIEST_POINT
+    end: Point = NOW
+    subscription: str | None = None
+    allowed_disorder: int = 30_000
+    """Milliseconds by which publish times may be out of order."""
+    continue_trimmed: bool = False
+    compacted: bool = False
+
+
+@dataclass(slots=True)
+class Resolution:
+    """What a run reads."""
+
+    ranges: list[PartitionRange] = field(default_factory=list)
+    """One for each partition, also where there is nothing to read."""
+    acknowledge: set[TopicPartition] = field(default_factory=set)
+    """Where the subscription may be moved to what has been stored."""
+    gaps: list[Gap] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def resolve(request: Request) -> Resolution:
+    """Find the partitions and the stretch of each; create the subscription where it is missing.
+
+    Raises TopicNotFoundError for a topic that does not exist, TrimmedError for a start that is no longer there
+    (unless told to continue), SourceError and AccessError for what the broker refuses.
+    """
+    client = connect(request.connection)
+    partitions = [partition for topic in request.topics for partition in existing_partitions(client, topic)]
+    partitions = list(dict.fromkeys(partitions))
+    if len(partitions) > 1 and (request.start.message or request.end.message):
+        raise ConfigurationError(
+            f"--start and --end as a message id name a place in one partition, and there are {len(partitions)} "
+            f"({partitions[0].name}, …). Give one partition as --topic, or a date-time."
+        )
+    resolution = Resolution()
+    if request.subscription is None:
+        resolution.warnings.append(
+            "no --subscription: the broker deletes messages as its retention says, read or not, and without a "
+            "subscription nothing keeps them until they are stored. A connected reader protects nothing."
+        )
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="resolve") as pool:
+        for part in pool.map(lambda partition: _resolve_partition(client, request, partition), partitions):
+            resolution.ranges += part.ranges
+            resolution.acknowledge |= part.acknowledge
+            resolution.gaps += part.gaps
+            resolution.warnings += part.warnings
+    return resolution
+
+
+def existing_partitions(client: PulsarClient, topic: str) -> list[TopicPartition]:
+    """The partitions of a topic, asked in a way that creates nothing. Raises TopicNotFoundError."""
+    name = full_topic_name(topic)
+    partitions = client.partitions(name)
+    if partitions == [TopicPartition.parse(name)] and name not in topics_of(client.connection, name):
+        raise TopicNotFoundError(
+            f"{name}: no such topic, and a backup creates none. Check its name with the console or with "
+            f"pulsar-admin topics list {_namespace(name)}."
+        )
+    return partitions
+
+
+def topics_of(connection: PulsarConnection, topic: str) -> set[str]:
+    """Full names of all topics in the namespace of ``topic``."""
+    namespace = _namespace(topic)
+    if connection.admin_url is not None:
+        return PulsarAdmin(connection).topics(namespace)
+    if urlsplit(connection.service_url).scheme in ("http", "https"):
+        return PulsarAdmin(connection, connection.service_url).topics(namespace)
+    token = read_token(connection.token) if connection.token else None
+    return wire.topics_of_namespace(connection.service_url, namespace, token=token, tls=_tls(connection))
+
+
+def _tls(connection: PulsarConnection) -> wire.Tls:
+    return wire.Tls(connection.tls_trust_certs, connection.tls_cert, connection.tls_key)
+
+
+def _namespace(topic: str) -> str:
+    return "/".join(topic.partition("://")[2].split("/")[:2])
+
+
+def _resolve_partition(client: PulsarClient, request: Request, partition: TopicPartition) -> Resolution:
+    resolution = Resolution()
+    with ExitStack() as held:
+        created = request.subscription is not None and _create_subscription(client, request, partition)
+        subscription = None
+        if request.subscription is not None:
+            subscription = held.enter_context(
+                client.subscription(partition, request.subscription, create_at_end=request.start.word == "latest")
+            )
+        behind_last = _behind_last(client, request, partition, subscription)
+        if behind_last is None:
+            if request.start.message is not None:
+                _trimmed(request, resolution, partition, request.start.message, None)
+            resolution.ranges.append(PartitionRange(partition, EARLIEST, EARLIEST))
+            return resolution
+        first = _first(client, request, partition) or behind_last
+        stands = subscription.first_unacknowledged(_NOTHING_LEFT) if subscription is not None else None
+        stop = _stop(client, request, partition, behind_last)
+        start = _start(client, request, partition, first, behind_last, stands)
+        if start.ledger < first.ledger:
+            _trimmed(request, resolution, partition, start, first)
+            start = first
+        if request.end.behind is not None and request.end.behind > behind_last:
+            resolution.warnings.append(
+                f"{partition.name}: --end={request.end} lies behind the last message; the run ends with that one."
+            )
+    resolution.ranges.append(PartitionRange(partition, start, max(start, stop)))
+    if request.subscription is not None:
+        if created or stands is None or stands >= start:
+            resolution.acknowledge.add(partition)
+        else:
+            resolution.warnings.append(
+                f"{partition.name}: subscription {request.subscription} stands at {stands}, before the start {start}. "
+                "What lies between is not read, so nothing is acknowledged there; run with --start=subscription to "
+                "move it."
+            )
+    return resolution
+
+
+def _create_subscription(client: PulsarClient, request: Request, partition: TopicPartition) -> bool:
+    """Create it at the start point, which only the admin interface can; True if it was missing and is there now."""
+    if client.connection.admin_url is None or request.subscription is None:
+        return False
+    admin = PulsarAdmin(client.connection)
+    if request.start.word or request.subscription in admin.subscriptions(partition):
+        return False  # earliest and latest are places at which subscribing creates it
+    start = request.start.message or _at_time(client, request, partition, request.start)
+    if start is None:
+        return False
+    admin.create_subscription(partition, request.subscription, start)
+    return True
+
+
+def _behind_last(
+    client: PulsarClient, request: Request, partition: TopicPartition, subscription: Subscription | None
+) -> Position | None:
+    """The position behind the last message there is now; None for an empty partition."""
+    if subscription is not None:
+        last = subscription.last()
+    else:
+        reader = client.open_at_last(partition, compacted=request.compacted)
+        try:
+            last = reader.first(_PATIENCE)
+        finally:
+            reader.close()
+    return None if last is None else last.next_entry()
+
+
+def _first(client: PulsarClient, request: Request, partition: TopicPartition) -> Position | None:
+    reader = client.open_reader(partition, EARLIEST, queue_size=1, compacted=request.compacted)
+    try:
+        return reader.first(_PATIENCE)
+    finally:
+        reader.close()
+
+
+def _at_time(client: PulsarClient, request: Request, partition: TopicPartition, point: Point) -> Position | None:
+    """The first position at or behind a publish time, less the disorder; None where there is none."""
+    if point.time is None:
+        return None
+    return _seek(client, request, partition, max(point.time - request.allowed_disorder, 0))
+
+
+def _seek(client: PulsarClient, request: Request, partition: TopicPartition, time: int) -> Position | None:
+    reader = client.open_reader(partition, EARLIEST, queue_size=1, compacted=request.compacted)
+    try:
+        reader.seek_time(time)
+        return reader.first(_PATIENCE)
+    finally:
+        reader.close()
+
+
+def _start(
+    client: PulsarClient,
+    request: Request,
+    partition: TopicPartition,
+    first: Position,
+    behind_last: Position,
+    stands: Position | None,
+) -> Position:
+    point = request.start
+    if point.word == "earliest":
+        return first
+    if point.word == "latest":
+        return behind_last
+    if point.word == "subscription":
+        return stands or behind_last
+    if point.message is not None:
+        return point.message
+    return _at_time(client, request, partition, point) or behind_last
+
+
+def _stop(client: PulsarClient, request: Request, partition: TopicPartition, behind_last: Position) -> Position:
+    point = request.end
+    if point.behind is not None:
+        return min(point.behind, behind_last)
+    if point.time is None:
+        return behind_last
+    behind = _seek(client, request, partition, point.time + request.allowed_disorder + 1)
+    return behind_last if behind is None else min(behind, behind_last)
+
+
+def _trimmed(
+    request: Request, resolution: Resolution, partition: TopicPartition, start: Position, first: Position | None
+) -> None:
+    there = f"the first one still there is {first}" if first is not None else "it holds none any more"
+    said = f"{partition.name}: messages from {start} on have been deleted by the broker; {there}."
+    if not request.continue_trimmed:
+        raise TrimmedError(f"{said} Start there, or give --on_trimmed=continue to go on with a gap.")
+    resolution.warnings.append(said)
+    resolution.gaps.append(Gap(partition, start, first or start))
+
+
+def topic_names(topics: Iterable[str]) -> tuple[str, ...]:
+    """Full names, each once. Raises ConfigurationError for what cannot be a topic."""
+    names: Sequence[str] = [full_topic_name(topic) for topic in topics]
+    for given, name in zip(topics, names, strict=True):
+        parts = name.partition("://")[2].split("/")
+        if "://" in name.removeprefix("persistent://") or not all(parts) or name.startswith("non-persistent"):
+            raise ConfigurationError(
+                f"--topic={given}: not a topic. Give a name, tenant/namespace/name or persistent://tenant/namespace/name."
+            )
+    return tuple(dict.fromkeys(names))
+
+
+

@@ -1,0 +1,324 @@
+"""The source: a splittable DoFn whose restriction is positions in one partition."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.coders import Coder, registry
+from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.core import RestrictionProvider
+from apache_beam.utils.timestamp import Duration, Timestamp
+
+from transforms.progress import progress_of
+from transforms.pulsar.client import connect
+from transforms.pulsar.connection import PulsarConnection
+from transforms.pulsar.feed import Chunk, PartitionFeed
+from transforms.pulsar.messages import MessageBatch, Seal, SourceElement, TopicPartition
+from transforms.pulsar.restriction import Claim, PartitionRange, ReadRange, ReadRangeCoder, ReadTracker
+from transforms.pulsar.windows import WindowRule, WindowTracker
+
+#: Seals every window.
+FOREVER = 2**62
+#: A slice is what one call of ``process`` yields. Its output has no backpressure on some runners, so it is bounded.
+SLICE_BYTES = 16 * 1024 * 1024
+SLICE_MESSAGES = 100_000
+SLICE_SECONDS = 0.5
+#: Flink cuts a delay to whole seconds after it has taken off the time that has passed.
+IDLE_DELAY = Duration(2.5)  # type: ignore[no-untyped-call]
+
+_MESSAGE_SIZE = 200
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """How partitions are read; picklable."""
+
+    connection: PulsarConnection
+    windows: WindowRule = WindowRule()
+    compacted: bool = False
+    run: str = ""
+    """Names the run, so that two in one process do not share readers."""
+    read_ahead_bytes: int = 32 * 1024 * 1024
+    """Payload bytes that are read ahead, for each partition."""
+
+
+class _Restrictions(RestrictionProvider):  # type: ignore[misc]
+    def initial_restriction(self, element: PartitionRange) -> ReadRange:
+        return ReadRange(element.start, element.stop)
+
+    def create_tracker(self, restriction: ReadRange) -> ReadTracker:
+        return ReadTracker(restriction)
+
+    def split(self, element: PartitionRange, restriction: ReadRange) -> Iterator[ReadRange]:
+        yield restriction  # whole: see transforms.pulsar.restriction
+
+    def restriction_size(self, element: PartitionRange, restriction: ReadRange) -> float:
+        return 0.0 if restriction.empty else 1.0
+
+    def restriction_coder(self) -> Coder:
+        return ReadRangeCoder()
+
+    def truncate(self, element: PartitionRange, restriction: ReadRange) -> None:
+        """Drain ends the reading where it stands."""
+
+
+class PartitionReader:
+    """The read loop that the bounded and the unbounded source share."""
+
+    def __init__(self, settings: ReadSettings, *, bounded: bool) -> None:
+        self._settings = settings
+        self._bounded = bounded
+        self._messages = Metrics.counter("tdmq_backup", "messages_read")
+        self._bytes = Metrics.counter("tdmq_backup", "payload_bytes_read")
+
+    def read(
+        self, partition: TopicPartition, tracker: Any, watermark: Callable[[int], None] = lambda _: None
+    ) -> Iterator[MessageBatch | Seal]:
+        """Yield one slice of what the tracker's restriction holds; ask the tracker for a checkpoint if more is left.
+
+        ``watermark`` is told, in milliseconds, how far the partition has come.
+        """
+        restriction: ReadRange = tracker.current_restriction()
+        settings, rule = self._settings, self._settings.windows
+        windows = WindowTracker(rule, restriction.windows)
+        upto, resume = restriction.start, restriction.look_from
+        if not restriction.empty:
+            feed = _feed(settings, partition, restriction)
+            deadline = time.monotonic() + SLICE_SECONDS
+            messages = size = 0
+            while True:
+                chunk = feed.take(max(deadline - time.monotonic(), 0.001))
+                now = time.time_ns() // 1_000_000
+                if chunk is not None and chunk.ids:
+                    chunk = _up_to(restriction.stop, chunk)
+                    batches = list(_batches(partition, chunk, rule, windows, now)) if chunk.ids else []
+                    upto = chunk.behind(-1) if chunk.ids else restriction.stop
+                    reached = upto >= restriction.stop or len(chunk.ids) == 0
+                    resume = chunk.resume
+                    upto = restriction.stop if reached else upto
+                    if not tracker.try_claim(Claim(upto, windows.state, resume)):
+                        return
+                    yield from batches
+                    messages += len(chunk.ids)
+                    size += chunk.bytes
+                    if chunk.ids:
+                        self._count(partition, chunk, upto)
+                    if reached:
+                        break
+                elif chunk is not None and self._bounded:
+                    # The broker has no more: what was last at the start has been compacted away since.
+                    resume = chunk.resume
+                    if not tracker.try_claim(Claim(restriction.stop, windows.state, resume)):
+                        return
+                    break
+                elif chunk is not None:
+                    seal = windows.idle(now)
+                    if not tracker.try_claim(Claim(upto, windows.state, chunk.resume)):
+                        return
+                    if seal is not None:
+                        yield Seal(partition, seal, chunk.resume or upto)
+                    watermark(windows.state.watermark(rule))
+                    tracker.defer_remainder(IDLE_DELAY)
+                    return
+                if time.monotonic() >= deadline or size >= SLICE_BYTES or messages >= SLICE_MESSAGES:
+                    watermark(windows.state.watermark(rule))
+                    tracker.defer_remainder()
+                    return
+        _close_feed(settings, partition)
+        progress_of(settings.run).finished(partition)
+        yield Seal(partition, FOREVER, resume or upto)
+
+    def _count(self, partition: TopicPartition, chunk: Chunk, upto: Position) -> None:
+        self._messages.inc(len(chunk.ids))
+        self._bytes.inc(chunk.bytes)
+        progress_of(self._settings.run).read(partition, len(chunk.ids), chunk.bytes, upto, chunk.publish_times[-1])
+
+
+def _up_to(stop: Position, chunk: Chunk) -> Chunk:
+    """What of the chunk lies before the stop. The reader is not needed behind it, so the rest is dropped."""
+    if chunk.position(-1) < stop:
+        return chunk
+    place = bisect_left(range(len(chunk.ids)), stop, key=chunk.position)
+    return chunk.split(place)[0]
+
+
+def _batches(
+    partition: TopicPartition, chunk: Chunk, rule: WindowRule, windows: WindowTracker, now: int
+) -> Iterator[MessageBatch | Seal]:
+    """The messages of a chunk, those of one window together, and the seals between them."""
+    messages, ids, publish_times = chunk.messages, chunk.ids, chunk.publish_times
+    if rule.by_event_time:
+        times = [rule.time(at, message.event_timestamp()) for at, message in zip(publish_times, messages, strict=True)]
+    else:
+        times = [rule.time(at, 0) for at in publish_times]
+    spans: dict[int, list[slice]] = {}
+
+    def gathered() -> Iterator[MessageBatch]:
+        for places in spans.values():
+            if len(places) == 1:
+                yield MessageBatch(
+                    partition, messages[places[0]], ids[places[0]], publish_times[places[0]], times[places[0].start]
+                )
+            else:
+                yield MessageBatch(
+                    partition,
+                    [message for place in places for message in messages[place]],
+                    [each for place in places for each in ids[place]],
+                    [each for place in places for each in publish_times[place]],
+                    times[places[0].start],
+                )
+        spans.clear()
+
+    begin, count = 0, len(ids)
+    while begin < count:
+        end = begin + 1
+        while end < count and times[end] == times[begin]:
+            end += 1
+        window, seal = windows.observe(times[begin], now)
+        places = spans.setdefault(window, [])
+        if places and places[-1].stop == begin:
+            places[-1] = slice(places[-1].start, end)
+        else:
+            places.append(slice(begin, end))
+        if seal is not None:
+            yield from gathered()
+            yield Seal(partition, seal, chunk.resume or chunk.behind(end - 1))
+        begin = end
+    yield from gathered()
+
+
+class _ReadBounded(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, settings: ReadSettings) -> None:
+        self._settings = settings
+
+    def setup(self) -> None:
+        self._reader = PartitionReader(self._settings, bounded=True)
+
+    def process(
+        self, element: PartitionRange, tracker: Any = beam.DoFn.RestrictionParam(_Restrictions())
+    ) -> Iterator[Any]:
+        failures = progress_of(self._settings.run)
+        try:
+            for value in self._reader.read(element.partition, tracker):
+                yield beam.window.TimestampedValue(value, _timestamp(value))
+        except Exception as error:
+            failures.failed(error)
+            raise
+
+
+@beam.DoFn.unbounded_per_element()
+class _ReadUnbounded(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, settings: ReadSettings) -> None:
+        self._settings = settings
+
+    def setup(self) -> None:
+        self._reader = PartitionReader(self._settings, bounded=False)
+
+    def process(
+        self,
+        element: PartitionRange,
+        tracker: Any = beam.DoFn.RestrictionParam(_Restrictions()),
+        watermark: Any = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider()),
+    ) -> Iterator[Any]:
+        for value in self._reader.read(element.partition, tracker, partial(advance, watermark)):
+            yield beam.window.TimestampedValue(value, _timestamp(value))
+
+
+def advance(watermark: Any, time_ms: int) -> None:
+    """Move a manual watermark estimator forward; it starts at None and raises when it is moved back."""
+    reached = Timestamp(micros=time_ms * 1000)
+    before = watermark.current_watermark()
+    if before is None or reached > before:
+        watermark.set_watermark(reached)
+
+
+def _timestamp(value: MessageBatch | Seal) -> Timestamp:
+    time_ms = value.time if isinstance(value, MessageBatch) else min(value.before, 2**52)
+    return Timestamp(micros=time_ms * 1000)
+
+
+def read_batches(settings: ReadSettings, *, bounded: bool = True) -> beam.PTransform:
+    """PartitionRange elements to MessageBatch and Seal elements, in order for each partition."""
+    return beam.ParDo((_ReadBounded if bounded else _ReadUnbounded)(settings)).with_output_types(SourceElement)
+
+
+class SourceElementCoder(Coder):  # type: ignore[misc]
+    """Knows sizes only: batches hold messages of the broker's client, which live in one process."""
+
+    def encode(self, value: SourceElement) -> bytes:
+        """Refuse."""
+        msg = (
+            "a MessageBatch cannot leave the process that read it: put the stage that turns it into data of your own right "
+            "behind the source, before any shuffle, or use ReadFromPulsar"
+        )
+        raise TypeError(msg)
+
+    def decode(self, encoded: bytes) -> SourceElement:
+        """Refuse."""
+        raise TypeError("no MessageBatch has ever been encoded")
+
+    def estimate_size(self, value: SourceElement) -> int:
+        """About the bytes in memory; Beam samples it for its counters."""
+        return _MESSAGE_SIZE * len(value.ids) if isinstance(value, MessageBatch) else _MESSAGE_SIZE
+
+    def is_deterministic(self) -> bool:
+        """Never used as a key."""
+        return False
+
+    def to_type_hint(self) -> type:
+        """What it is registered for."""
+        return SourceElement
+
+
+registry.register_coder(SourceElement, SourceElementCoder)
+
+
+# Readers outlive a bundle, a DoFn instance and a checkpoint: opening one costs a round trip and its read-ahead.
+_feeds: dict[tuple[str, TopicPartition], PartitionFeed] = {}
+_feeds_lock = threading.Lock()
+
+
+def _feed(settings: ReadSettings, partition: TopicPartition, restriction: ReadRange) -> PartitionFeed:
+    key = settings.run, partition
+    with _feeds_lock:
+        feed = _feeds.pop(key, None)
+    if feed is None or feed.next != restriction.start:
+        if feed is not None:
+            feed.close()
+        feed = PartitionFeed(
+            connect(settings.connection),
+            partition,
+            restriction.start,
+            look_from=restriction.look_from,
+            max_bytes=settings.read_ahead_bytes,
+            compacted=settings.compacted,
+        )
+    with _feeds_lock:
+        _feeds[key] = feed
+    return feed
+
+
+def _close_feed(settings: ReadSettings, partition: TopicPartition) -> None:
+    with _feeds_lock:
+        feed = _feeds.pop((settings.run, partition), None)
+    if feed is not None:
+        feed.close()
+
+
+def close_readers(run: str) -> None:
+    """Close all readers that a run has left open in this process."""
+    with _feeds_lock:
+        feeds = [_feeds.pop(key) for key in list(_feeds) if key[0] == run]
+    for feed in feeds:
+        feed.close()
