@@ -151,7 +151,7 @@ class PulsarStandalone:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def token(self, role: str, expires_in: float | None = None) -> str:
-        """Make a token for ``role``; it expires ``expires_in`` seconds from now, negative for the past, None for never."""
+        """Make a token for ``role`` that expires in so many seconds: negative for the past, None for never."""
         if self._key is None:
             raise ServerError("This broker has no authentication: start it with authentication=True.")
         claims: dict[str, object] = {"sub": role}

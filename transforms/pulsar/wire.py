@@ -1,0 +1,319 @@
+"""Pulsar's binary protocol, the little of it that pulsar-client does not offer.
+
+pulsar-client reports a wrong token, a refused port and a host that is no broker alike, as a timeout, and it cannot
+list the topics of a namespace; a reader on a mistyped topic creates that topic. So the checks before a run speak to
+the broker themselves: CONNECT, then GET_TOPICS_OF_NAMESPACE.
+
+A frame is its size, the size of its command, the command (``BaseCommand`` of PulsarApi.proto in protobuf's encoding)
+and, for messages only, a tail; sizes are 4 bytes, big-endian. In ``BaseCommand`` the number of a type is also the
+number of the field that holds the command of that type. Source: Pulsar's "Binary protocol" page and PulsarApi.proto.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from transforms.errors import AccessError, BackupError, ConfigurationError, SourceError
+from transforms.pulsar.protobuf import Fields, ProtocolError, encode
+
+_PORTS = {"pulsar": 6650, "pulsar+ssl": 6651}
+#: The newest version of which we know the commands we use; brokers answer older clients in their way.
+_PROTOCOL_VERSION = 19
+#: A list of topics is one frame. Above that it is no Pulsar: "HTTP" read as a size is 1.2 GB.
+_MAX_FRAME = 256 << 20
+_SIZE = 4
+_AUTHENTICATION_ERROR, _AUTHORIZATION_ERROR = 3, 4
+
+
+class Kind(enum.IntEnum):
+    """Types of ``BaseCommand``."""
+
+    CONNECT = 2
+    CONNECTED = 3
+    SUBSCRIBE = 4
+    PRODUCER = 5
+    SEND = 6
+    SEND_RECEIPT = 7
+    SEND_ERROR = 8
+    ERROR = 14
+    PRODUCER_SUCCESS = 17
+    PING = 18
+    PONG = 19
+    LOOKUP = 23
+    LOOKUP_RESPONSE = 24
+    GET_LAST_MESSAGE_ID = 29
+    GET_TOPICS_OF_NAMESPACE = 32
+    GET_TOPICS_OF_NAMESPACE_RESPONSE = 33
+    AUTH_CHALLENGE = 36
+
+
+@dataclass(frozen=True)
+class Tls:
+    """PEM files for ``pulsar+ssl://``: who is trusted (by default the system's authorities), and who we are."""
+
+    trust_certs: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    verify_hostname: bool = True
+
+
+class ServerRefusal(Exception):
+    """The broker answered a request with an error: ``code`` of its enum ServerError, and its sentence."""
+
+    def __init__(self, code: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.sentence = sentence
+
+
+class NoAnswerError(SourceError):
+    """The broker was reached and let us in, but leaves this request without an answer: it may not know it."""
+
+
+def topics_of_namespace(
+    service_url: str, namespace: str, *, token: str | None = None, tls: Tls | None = None, timeout: float = 10
+) -> set[str]:
+    """List the persistent topics of ``tenant/namespace`` by their full names, creating nothing.
+
+    A topic with partitions is not in it by its own name: each of its partitions is, as ``…-partition-N``. The
+    broker's own topics can be among them (``__change_events``). A role that may only consume in the namespace may
+    list it; one without any right there gets AccessError (both measured on Pulsar 4.0.8). A namespace that does not
+    exist has no topics, which is not an error here.
+
+    ``service_url``, ``tls`` and ``timeout`` are those of :func:`connect`, and so is what it raises. NoAnswerError
+    where the broker ignores the request, as pulsar-lite does: then this check cannot be made, all else can.
+    """
+    with connect(service_url, token=token, tls=tls, timeout=timeout) as connection:
+        try:
+            answer = connection.request(Kind.GET_TOPICS_OF_NAMESPACE, {1: 1, 2: namespace, 3: 0})
+        except ServerRefusal as refusal:
+            if refusal.code in (_AUTHENTICATION_ERROR, _AUTHORIZATION_ERROR):
+                raise AccessError(
+                    f"The role is not allowed to list the topics of namespace {namespace}: the broker says "
+                    f"{refusal.sentence!r}. Check tenant and namespace of --topic, and grant "
+                    "the role the permission to consume in this namespace."
+                ) from refusal
+            raise SourceError(
+                f"The broker cannot list the topics of namespace {namespace}: {refusal.sentence!r}. "
+                "Check the tenant and the namespace of --topic."
+            ) from refusal
+        except (OSError, ProtocolError) as error:
+            raise NoAnswerError(
+                f"The broker at {service_url} accepted the connection but did not list the topics of namespace "
+                f"{namespace}. It may not know this request, or the namespace is not written tenant/namespace."
+            ) from error
+        return {topic.decode() for topic in answer.strings(2)}
+
+
+def connect(
+    service_url: str, *, token: str | None = None, tls: Tls | None = None, timeout: float = 10, proxy_to: str = ""
+) -> Connection:
+    """Connect and authenticate to the first host of ``service_url`` that answers.
+
+    Where the host is a Pulsar proxy, ``proxy_to`` is the address of the broker behind it that is meant.
+
+    ``service_url`` is ``pulsar://host[:port]`` or ``pulsar+ssl://…``, with several hosts separated by commas. (An
+    ``http://`` address has no binary protocol: ask admin REST there.) ``timeout`` is in seconds, for each host and
+    each request; looking up a host name is not bounded by it.
+
+    Raises ConfigurationError for an address or TLS file that is wrong; AccessError when the broker refuses who we are;
+    SourceError when no host answers as a Pulsar broker, with the reason of each.
+    """
+    scheme, hosts = _parse(service_url)
+    context = _context(tls or Tls()) if scheme == "pulsar+ssl" else None
+    reasons = []
+    for host, port in hosts:
+        try:
+            return _connect(host, port, context, token, timeout, proxy_to)
+        except SourceError as error:
+            reasons.append(str(error))
+    raise SourceError(" ".join(reasons))
+
+
+def _connect(
+    host: str, port: int, context: ssl.SSLContext | None, token: str | None, timeout: float, proxy_to: str
+) -> Connection:
+    where = f"{host}:{port}"
+    with _named(where, tls=context is not None, timeout=timeout), contextlib.ExitStack() as undo:
+        plain = undo.enter_context(socket.create_connection((host, port), timeout))
+        secure = plain if context is None else undo.enter_context(context.wrap_socket(plain, server_hostname=host))
+        connection = Connection(secure, timeout)
+        login: dict[int, int | str] = {} if token is None else {5: "token", 3: token}
+        try:
+            if proxy_to:
+                login[6] = proxy_to.partition("://")[2]
+            connection.request(Kind.CONNECT, {1: "tdmq-backup", 4: _PROTOCOL_VERSION, **login})
+        except ServerRefusal as refusal:
+            raise _refused(where, refusal, token) from refusal
+        undo.pop_all()
+        return connection
+
+
+def _refused(where: str, refusal: ServerRefusal, token: str | None) -> BackupError:
+    if refusal.code not in (_AUTHENTICATION_ERROR, _AUTHORIZATION_ERROR):
+        return SourceError(f"The broker at {where} refuses the connection: {refusal.sentence!r}.")
+    if token is None:
+        return AccessError(
+            f"The broker at {where} wants a token ({refusal.sentence!r}). Give the role's key in --token."
+        )
+    return AccessError(
+        f"The broker at {where} refuses the token ({refusal.sentence!r}). The key is wrong, has expired or belongs to "
+        "another cluster: copy the role's key from the console again."
+    )
+
+
+class Connection:
+    """One connection that has been authenticated. One request at a time; pings are answered while it waits."""
+
+    def __init__(self, connected: socket.socket, timeout: float) -> None:
+        self._socket = connected
+        self._timeout = timeout
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the broker ends what hangs on it."""
+        self._socket.close()
+
+    def request(self, kind: Kind, fields: dict[int, int | str | bytes], tail: bytes = b"") -> Fields:
+        """Send a command and return the fields of its answer.
+
+        Raises ServerRefusal when the broker answers with an error; OSError, TimeoutError or ProtocolError when there
+        is no answer.
+        """
+        self._send(kind, fields, tail)
+        deadline = time.monotonic() + self._timeout
+        while True:
+            answered, answer = self._receive(deadline)
+            if answered == Kind.PING:
+                self._send(Kind.PONG, {})
+            elif answered == Kind.ERROR:
+                raise ServerRefusal(answer.number(2), answer.text(3))
+            elif answered == Kind.AUTH_CHALLENGE:
+                raise ServerRefusal(_AUTHENTICATION_ERROR, "another authentication than by token is asked for")
+            elif answered != Kind.PONG:
+                return answer
+
+    def _send(self, kind: Kind, fields: dict[int, int | str | bytes], tail: bytes = b"") -> None:
+        command = encode({1: int(kind), int(kind): encode(fields)})
+        self._socket.settimeout(self._timeout)
+        self._socket.sendall(struct.pack(">II", _SIZE + len(command) + len(tail), len(command)) + command + tail)
+
+    def _receive(self, deadline: float) -> tuple[int, Fields]:
+        (size,) = struct.unpack(">I", self._exactly(_SIZE, deadline))
+        if not _SIZE <= size <= _MAX_FRAME:
+            raise ProtocolError
+        frame = self._exactly(size, deadline)
+        (command_size,) = struct.unpack(">I", frame[:_SIZE])
+        command = Fields(frame[_SIZE : _SIZE + command_size])
+        kind = command.number(1)
+        return kind, Fields(command.strings(kind)[0] if command.strings(kind) else b"")
+
+    def _exactly(self, size: int, deadline: float) -> bytes:
+        parts = []
+        while size:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError
+            self._socket.settimeout(remaining)
+            part = self._socket.recv(min(size, 1 << 20))
+            if not part:
+                raise ConnectionAbortedError
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+
+def _parse(service_url: str) -> tuple[str, list[tuple[str, int]]]:
+    scheme, separator, rest = service_url.partition("://")
+    if not separator or scheme not in _PORTS:
+        raise ConfigurationError(
+            f"--service_url {service_url!r} is not a binary-protocol address: it must begin with pulsar:// or "
+            "pulsar+ssl://, for example pulsar://10.0.0.7:6650."
+        )
+    if "@" in rest:
+        # Not quoted: what stands before the @ may be a password.
+        raise ConfigurationError("--service_url must not hold a user or a password: give the role's key in --token.")
+    hosts = []
+    for each in rest.rstrip("/").split(","):
+        try:
+            parts = urlsplit(f"//{each.strip()}")
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host = port = None
+        if not host or "/" in each:
+            raise ConfigurationError(f"--service_url {service_url!r} has no usable host in {each!r}: write host:port.")
+        hosts.append((host, port or _PORTS[scheme]))
+    return scheme, hosts
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=tls.trust_certs)
+        context.check_hostname = tls.verify_hostname
+        if tls.certificate is not None:
+            context.load_cert_chain(tls.certificate, tls.key)
+    except OSError as error:  # ssl.SSLError is one
+        files = ", ".join(file for file in (tls.trust_certs, tls.certificate, tls.key) if file)
+        raise ConfigurationError(
+            f"The TLS files cannot be used ({files}): {error.strerror or error}. --tls_trust_certs, --tls_cert and "
+            "--tls_key must name readable PEM files, and the key must belong to the certificate."
+        ) from error
+    return context
+
+
+@contextlib.contextmanager
+def _named(where: str, *, tls: bool, timeout: float) -> Iterator[None]:
+    """Turn what can happen while connecting to ``where`` into a sentence with cause and cure."""
+    try:
+        yield
+    except socket.gaierror as error:
+        raise SourceError(
+            f"The host name of {where} cannot be resolved. Check --service_url; an address inside a private network "
+            "is known only there."
+        ) from error
+    except ConnectionRefusedError as error:
+        raise SourceError(
+            f"Nothing listens at {where}: the connection was refused. Check host and port of --service_url, and that "
+            "the broker runs."
+        ) from error
+    except TimeoutError as error:
+        raise SourceError(
+            f"{where} did not answer within {timeout:g} s. Check host and port of --service_url, and that firewalls "
+            "and security groups let this machine through."
+        ) from error
+    except ssl.SSLCertVerificationError as error:
+        raise SourceError(
+            f"The certificate of {where} is not trusted: {error.verify_message}. Name its authority in "
+            "--tls_trust_certs, or correct the host in --service_url."
+        ) from error
+    except ssl.SSLError as error:
+        raise SourceError(
+            f"TLS with {where} failed: {error.reason or error}. Use pulsar:// if the port is without TLS; if the "
+            "broker wants a client certificate, give --tls_cert and --tls_key."
+        ) from error
+    except (ProtocolError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
+        other = "pulsar:// if the port is without TLS" if tls else "pulsar+ssl:// if the port wants TLS"
+        raise SourceError(
+            f"{where} does not answer as a Pulsar broker. Check the port of --service_url (6650, or 6651 with TLS, is "
+            f"usual; 8080 is admin REST), and use {other}."
+        ) from error
+    except OSError as error:
+        raise SourceError(
+            f"{where} cannot be reached: {error.strerror or error}. Check --service_url and this machine's network."
+        ) from error
