@@ -22,11 +22,11 @@ class PulsarAdmin:
 
     def __init__(self, connection: PulsarConnection, url: str | None = None) -> None:
         self._connection = connection
-        self._url = (url or connection.admin_url or "").rstrip("/") + "/admin/v2"
+        self._url = (url or connection.admin_url or "").rstrip("/")
 
     def topics(self, namespace: str) -> set[str]:
         """Full names of the topics of a namespace (``tenant/namespace``), partitioned ones and single partitions too."""
-        path = f"persistent/{_quoted(namespace)}"
+        path = f"admin/v2/persistent/{_quoted(namespace)}"
         return set(self._get(path) or []) | set(self._get(f"{path}/partitioned") or [])
 
     def subscriptions(self, partition: TopicPartition) -> set[str]:
@@ -42,6 +42,15 @@ class PulsarAdmin:
     def internal_stats(self, partition: TopicPartition) -> dict[str, Any]:
         """Ledgers and cursors of a partition, as the broker tells them; empty where it does not know the topic."""
         return self._get(f"{_path(partition)}/internalStats") or {}
+
+    def broker_of(self, partition: TopicPartition, listener_name: str | None = None) -> str:
+        """The address of the broker that owns a partition, in the binary protocol."""
+        listener = f"?listenerName={quote(listener_name, safe='')}" if listener_name else ""
+        found = self._get(f"lookup/v2/topic/{_quoted(partition.name.replace('://', '/', 1))}{listener}") or {}
+        address = found.get("brokerUrlTls" if self._url.startswith("https") else "brokerUrl")
+        if not address:
+            raise SourceError(f"{self._url}: tells no broker for {partition.name}. Check --service_url.")
+        return str(address)
 
     def _get(self, path: str) -> Any:
         answer = self._call("GET", path, fine=(_NOT_FOUND,))
@@ -74,7 +83,7 @@ class PulsarAdmin:
 
 
 def _path(partition: TopicPartition) -> str:
-    return _quoted(partition.name.replace("://", "/", 1))
+    return "admin/v2/" + _quoted(partition.name.replace("://", "/", 1))
 
 
 def _quoted(path: str) -> str:

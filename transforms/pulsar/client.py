@@ -17,6 +17,7 @@ from transforms.errors import AccessError, BackupError, SourceError, TopicNotFou
 from transforms.pulsar.connection import PulsarConnection, read_token
 from transforms.pulsar.messages import ClientMessage, TopicPartition
 from transforms.pulsar.positions import EARLIEST, Position
+from transforms.pulsar.protobuf import Fields
 
 #: Raised by ``MessageReader.read_next`` when no message came in time.
 NoMessageInTime = pulsar.Timeout
@@ -93,10 +94,6 @@ class PulsarClient:
         message_id = pulsar.MessageId.earliest if start <= EARLIEST else _inclusive_id(start)
         return self._open(partition, message_id, queue_size=queue_size, compacted=compacted)
 
-    def open_at_last(self, partition: TopicPartition, *, compacted: bool = False) -> MessageReader:
-        """A reader whose first message is the last one there is now."""
-        return self._open(partition, pulsar.MessageId.latest, queue_size=1, compacted=compacted)
-
     def _open(self, partition: TopicPartition, message_id: Any, *, queue_size: int, compacted: bool) -> MessageReader:
         with explained(self.connection, partition.name):
             reader = self._client.create_reader(
@@ -111,15 +108,15 @@ class PulsarClient:
         return MessageReader(reader, self.connection, partition)
 
     @contextmanager
-    def subscription(self, partition: TopicPartition, name: str, *, create_at_end: bool = False) -> Iterator[Subscription]:
-        """Hold the subscription of one partition, alone; it is created where it is missing, at the earliest message.
-
-        Raises SourceError where another consumer holds it.
-        """
-        position = pulsar.InitialPosition.Latest if create_at_end else pulsar.InitialPosition.Earliest
+    def subscription(self, partition: TopicPartition, name: str) -> Iterator[Subscription]:
+        """Hold the subscription of one partition, alone. Raises SourceError where another consumer holds it."""
         with explained(self.connection, f"{partition.name} (subscription {name})"):
             consumer = self._client.subscribe(
-                partition.name, name, pulsar.ConsumerType.Exclusive, receiver_queue_size=1, initial_position=position
+                partition.name,
+                name,
+                pulsar.ConsumerType.Exclusive,
+                receiver_queue_size=1,
+                initial_position=pulsar.InitialPosition.Earliest,
             )
         try:
             yield Subscription(consumer, self.connection, partition)
@@ -154,7 +151,7 @@ class MessageReader:
             return None
 
     def first(self, timeout: float) -> Position | None:
-        """Position of the next message, None where the broker holds none."""
+        """Where the next message begins, None where the broker holds none."""
         if not self.has_next():
             return None
         message = self.next(timeout)
@@ -163,7 +160,7 @@ class MessageReader:
                 f"{self._partition.name}: the broker says that there is a message, but sent none within {timeout:g} s. "
                 "Look at the broker's log, or try again."
             )
-        return position_of(message)
+        return start_of(message)
 
     def seek_time(self, time: int) -> None:
         """Go to about the first entry published at or after ``time`` (milliseconds); entries are not sorted by it."""
@@ -186,22 +183,6 @@ class Subscription:
         self._connection = connection
         self._partition = partition
 
-    def first_unacknowledged(self, timeout: float) -> Position | None:
-        """Position of the first message that is not acknowledged; None if none came within ``timeout`` seconds."""
-        try:
-            return position_of(self._consumer.receive(int(timeout * 1000))._message)
-        except pulsar.Timeout:
-            return None
-
-    def last(self) -> Position | None:
-        """Position of the last message of the partition (the batch index may be missing); None if it is empty."""
-        with explained(self._connection, self._partition.name):
-            try:
-                last = self._consumer.get_last_message_id()
-            except pulsar.UnknownError:
-                return None  # some brokers answer so for an empty topic
-        return None if last.entry_id() < 0 else Position(last.ledger_id(), last.entry_id(), max(last.batch_index(), 0))
-
     def acknowledge_before(self, position: Position) -> None:
         """Acknowledge, cumulatively, what lies before ``position``; of an entry begun, nothing.
 
@@ -214,9 +195,14 @@ class Subscription:
             self._consumer.acknowledge_cumulative(_wire_id(position.ledger, entry, batch))
 
 
-def position_of(message: Any) -> Position:
-    """The position of a message of the client."""
+def start_of(message: Any) -> Position:
+    """Where a message of the client begins: for a chunked one, its first chunk; its own id is that of the last."""
     found = message.message_id()
+    # pulsar-client has no accessor for it. Field 7 of MessageIdData is first_chunk_message_id.
+    chunk = Fields(found.serialize()).strings(7)
+    if chunk:
+        first = Fields(chunk[0])
+        return Position(first.number(1), first.number(2))
     return Position(found.ledger_id(), found.entry_id(), max(found.batch_index(), 0))
 
 

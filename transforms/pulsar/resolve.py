@@ -9,15 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
-from transforms.errors import ConfigurationError, TopicNotFoundError, TrimmedError
-from transforms.pulsar import wire
+from transforms.errors import ConfigurationError, SourceError, TrimmedError
 from transforms.pulsar.admin import PulsarAdmin
-from transforms.pulsar.client import PulsarClient, Subscription, connect, full_topic_name
-from transforms.pulsar.connection import PulsarConnection, read_token
+from transforms.pulsar.client import PulsarClient, connect, full_topic_name
+from transforms.pulsar.connection import PulsarConnection
+from transforms.pulsar.ends import partition_ends
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.points import EARLIEST_POINT, NOW, Point
 from transforms.pulsar.positions import EARLIEST, Position
@@ -25,8 +23,6 @@ from transforms.pulsar.restriction import PartitionRange
 
 #: Seconds to wait for a message that the broker has said to be there.
 _PATIENCE = 10.0
-#: Seconds after which a subscription is taken to have nothing left: the broker does not say so.
-_NOTHING_LEFT = 3.0
 _AT_ONCE = 16
 
 _log = logging.getLogger(__name__)
@@ -75,7 +71,7 @@ def resolve(request: Request) -> Resolution:
     (unless told to continue), SourceError and AccessError for what the broker refuses.
     """
     client = connect(request.connection)
-    partitions = [partition for topic in request.topics for partition in existing_partitions(client, topic)]
+    partitions = [partition for topic in request.topics for partition in client.partitions(topic)]
     partitions = list(dict.fromkeys(partitions))
     if len(partitions) > 1 and (request.start.message or request.end.message):
         raise ConfigurationError(
@@ -97,66 +93,38 @@ def resolve(request: Request) -> Resolution:
     return resolution
 
 
-def existing_partitions(client: PulsarClient, topic: str) -> list[TopicPartition]:
-    """The partitions of a topic, asked in a way that creates nothing. Raises TopicNotFoundError."""
-    name = full_topic_name(topic)
-    partitions = client.partitions(name)
-    if partitions == [TopicPartition.parse(name)] and name not in topics_of(client.connection, name):
-        raise TopicNotFoundError(
-            f"{name}: no such topic, and a backup creates none. Check its name with the console or with "
-            f"pulsar-admin topics list {_namespace(name)}."
-        )
-    return partitions
-
-
-def topics_of(connection: PulsarConnection, topic: str) -> set[str]:
-    """Full names of all topics in the namespace of ``topic``."""
-    namespace = _namespace(topic)
-    if connection.admin_url is not None:
-        return PulsarAdmin(connection).topics(namespace)
-    if urlsplit(connection.service_url).scheme in ("http", "https"):
-        return PulsarAdmin(connection, connection.service_url).topics(namespace)
-    token = read_token(connection.token) if connection.token else None
-    return wire.topics_of_namespace(connection.service_url, namespace, token=token, tls=_tls(connection))
-
-
-def _tls(connection: PulsarConnection) -> wire.Tls:
-    return wire.Tls(connection.tls_trust_certs, connection.tls_cert, connection.tls_key)
-
-
-def _namespace(topic: str) -> str:
-    return "/".join(topic.partition("://")[2].split("/")[:2])
-
-
 def _resolve_partition(client: PulsarClient, request: Request, partition: TopicPartition) -> Resolution:
     resolution = Resolution()
-    with ExitStack() as held:
-        created = request.subscription is not None and _create_subscription(client, request, partition)
-        subscription = None
-        if request.subscription is not None:
-            subscription = held.enter_context(
-                client.subscription(partition, request.subscription, create_at_end=request.start.word == "latest")
-            )
-        behind_last = _behind_last(client, request, partition, subscription)
-        if behind_last is None:
-            if request.start.message is not None:
-                _trimmed(request, resolution, partition, request.start.message, None)
-            resolution.ranges.append(PartitionRange(partition, EARLIEST, EARLIEST))
-            return resolution
-        first = _first(client, request, partition) or behind_last
-        stands = subscription.first_unacknowledged(_NOTHING_LEFT) if subscription is not None else None
-        stop = _stop(client, request, partition, behind_last)
-        start = _start(client, request, partition, first, behind_last, stands)
-        if start.ledger < first.ledger:
+    # First, because what is asked next must not create the topic.
+    behind_last = partition_ends(request.connection, partition).behind_last
+    created = request.subscription is not None and _create_subscription(client, request, partition)
+    stands = None
+    if request.subscription is not None:
+        ends = partition_ends(
+            request.connection, partition, request.subscription, create_at_end=request.start.word == "latest"
+        )
+        # Only what came before the subscription stood is sure to be still there.
+        behind_last, stands = ends.behind_last, ends.unacknowledged or _told_by_admin(request, partition)
+    first = _first(client, request, partition) if behind_last is not None else None
+    if behind_last is None or first is None:
+        if request.start.message is not None:
+            _trimmed(request, resolution, partition, request.start.message, None)
+        resolution.ranges.append(PartitionRange(partition, EARLIEST, EARLIEST))
+        return resolution
+    stop = _stop(client, request, partition, behind_last)
+    start = _start(client, request, partition, first, behind_last, stands)
+    if start.ledger < first.ledger:
+        if request.start.message is not None:
             _trimmed(request, resolution, partition, start, first)
-            start = first
-        if request.end.behind is not None and request.end.behind > behind_last:
-            resolution.warnings.append(
-                f"{partition.name}: --end={request.end} lies behind the last message; the run ends with that one."
-            )
+        start = first
+    if request.end.behind is not None and request.end.behind > behind_last:
+        resolution.warnings.append(
+            f"{partition.name}: --end={request.end} lies behind the last message; the run ends with that one."
+        )
     resolution.ranges.append(PartitionRange(partition, start, max(start, stop)))
     if request.subscription is not None:
-        if created or stands is None or stands >= start:
+        # Before the first message there is nothing to be acknowledged by mistake.
+        if created or start <= first or (stands is not None and stands >= start):
             resolution.acknowledge.add(partition)
         else:
             resolution.warnings.append(
@@ -165,6 +133,15 @@ def _resolve_partition(client: PulsarClient, request: Request, partition: TopicP
                 "move it."
             )
     return resolution
+
+
+def _told_by_admin(request: Request, partition: TopicPartition) -> Position | None:
+    """Where the subscription stands, of brokers that tell it by admin REST only."""
+    if request.connection.admin_url is None:
+        return None
+    cursors = PulsarAdmin(request.connection).internal_stats(partition).get("cursors", {})
+    marked = cursors.get(request.subscription, {}).get("markDeletePosition")
+    return Position(*map(int, marked.split(":"))).next_entry() if marked else None
 
 
 def _create_subscription(client: PulsarClient, request: Request, partition: TopicPartition) -> bool:
@@ -179,21 +156,6 @@ def _create_subscription(client: PulsarClient, request: Request, partition: Topi
         return False
     admin.create_subscription(partition, request.subscription, start)
     return True
-
-
-def _behind_last(
-    client: PulsarClient, request: Request, partition: TopicPartition, subscription: Subscription | None
-) -> Position | None:
-    """The position behind the last message there is now; None for an empty partition."""
-    if subscription is not None:
-        last = subscription.last()
-    else:
-        reader = client.open_at_last(partition, compacted=request.compacted)
-        try:
-            last = reader.first(_PATIENCE)
-        finally:
-            reader.close()
-    return None if last is None else last.next_entry()
 
 
 def _first(client: PulsarClient, request: Request, partition: TopicPartition) -> Position | None:
@@ -234,7 +196,12 @@ def _start(
     if point.word == "latest":
         return behind_last
     if point.word == "subscription":
-        return stands or behind_last
+        if stands is None:
+            raise SourceError(
+                f"{partition.name}: the broker does not tell where subscription {request.subscription} stands. Give "
+                "--admin_url, or a date-time as --start."
+            )
+        return stands
     if point.message is not None:
         return point.message
     return _at_time(client, request, partition, point) or behind_last
