@@ -133,14 +133,14 @@ def connect(
     reasons = []
     for host, port in hosts:
         try:
-            return _connect(host, port, context, token, timeout, proxy_to)
+            return _connect(host, port, context, token, timeout=timeout, proxy_to=proxy_to)
         except SourceError as error:
             reasons.append(str(error))
     raise SourceError(" ".join(reasons))
 
 
 def _connect(
-    host: str, port: int, context: ssl.SSLContext | None, token: str | None, timeout: float, proxy_to: str
+    host: str, port: int, context: ssl.SSLContext | None, token: str | None, *, timeout: float, proxy_to: str
 ) -> Connection:
     where = f"{host}:{port}"
     with _named(where, tls=context is not None, timeout=timeout), contextlib.ExitStack() as undo:
