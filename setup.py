@@ -1,0 +1,51 @@
+"""The package tdmq-backup. Ranges are here; the exact versions that are tested stand in requirements.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+README = Path(__file__).with_name("README.md")
+
+#: What the package's own tests run against, beside a broker that ``make test`` fetches.
+TEST = [
+    "avro>=1.12,<2",
+    "cryptography>=42",
+    "duckdb>=1.1",
+    "hypothesis>=6.100",
+    "pandas>=2.2",
+    "pulsar-lite==0.2.0",
+    "pytest>=8",
+]
+
+setup(
+    name="tdmq-backup",
+    version="0.1.0",
+    description="Back up topics of TDMQ for Apache Pulsar, or of any Pulsar cluster, to Tencent Cloud Object Storage",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["pipelines*", "transforms*"]),
+    python_requires=">=3.10",
+    install_requires=[
+        "apache-beam>=2.77,<3",
+        "backports.zstd>=1.0,<2",
+        "cos-python-sdk-v5>=1.9.44,<2",
+        "cramjam>=2.9,<3",
+        "fastavro>=1.10,<2",
+        "fastcrc>=0.3.2,<1",
+        "isal>=1.7,<2",
+        "orjson>=3.9.7,<4",
+        "pulsar-client>=3.13,<4",
+        "requests>=2.31,<3",
+        "rich>=13,<16",
+        "tenacity>=8.2,<10",
+        "typer>=0.12,<1",
+        "zstandard>=0.22,<1",
+    ],
+    extras_require={
+        "demo": ["pulsar-lite==0.2.0"],
+        "test": TEST,
+        "dev": [*TEST, "mypy>=2,<3", "ruff>=0.17,<0.18"],
+    },
+    entry_points={"console_scripts": ["tdmq-backup = pipelines.cli:main"]},
+)
