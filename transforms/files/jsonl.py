@@ -49,21 +49,30 @@ def nested_json(payload: bytes) -> bytes | None:
     comma), and JSON that common readers refuse, which would spoil the whole file for them: numbers beyond the range
     of doubles such as 1e400, halves of surrogate pairs, nesting deeper than ``MAX_DEPTH``.
     """
+    if payload[:1] in (b'"', b"n"):
+        return None
+    nested = nested_value(payload)
+    return None if nested is None or nested.lstrip()[:1] in (b'"', b"n") else nested
+
+
+def nested_value(payload: bytes) -> bytes | None:
+    """Return any JSON, strings and null too, as it can stand inside a line; None if it cannot. See `nested_json`."""
     try:
-        value = orjson.loads(payload)
+        orjson.loads(payload)
     except (ValueError, RecursionError):
         return None
-    if value is None or isinstance(value, str):
-        return None
-    if payload.count(b"[") + payload.count(b"{") > MAX_DEPTH and _is_deeper(payload, MAX_DEPTH):
+    if is_too_deep(payload):
         return None
     if b"\n" in payload or b"\r" in payload:
         return payload.replace(b"\n", b" ").replace(b"\r", b" ")
     return payload
 
 
-def _is_deeper(valid: bytes, depth: int) -> bool:
-    around = _ORJSON_DEPTH - depth
+def is_too_deep(valid: bytes) -> bool:
+    """Tell whether JSON has more than ``MAX_DEPTH`` objects and arrays inside one another."""
+    if valid.count(b"[") + valid.count(b"{") <= MAX_DEPTH:
+        return False
+    around = _ORJSON_DEPTH - MAX_DEPTH
     try:
         orjson.loads(b"[" * around + valid + b"]" * around)
     except (ValueError, RecursionError):
@@ -71,16 +80,16 @@ def _is_deeper(valid: bytes, depth: int) -> bool:
     return False
 
 
-def payload_members(payload: bytes | None, *, nest: bool) -> dict[str, Any]:
+def payload_members(payload: bytes | None, *, nest: bool, name: str = "payload") -> dict[str, Any]:
     """Return the members ``payload`` and, for bytes that are not UTF-8, ``payload_base64``."""
     if payload is None:
-        return {"payload": None}
+        return {name: None}
     if nest and (nested := nested_json(payload)) is not None:
-        return {"payload": orjson.Fragment(nested)}
+        return {name: orjson.Fragment(nested)}
     try:
-        return {"payload": payload.decode()}
+        return {name: payload.decode()}
     except UnicodeDecodeError:
-        return {"payload": None, "payload_base64": base64_text(payload)}
+        return {name: None, f"{name}_base64": base64_text(payload)}
 
 
 def _json_encryption(encryption: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""Pulsar's own primitive schemas: what their bytes mean, as the Java client's classes in ``client/impl/schema`` write.
+
+All numbers are big-endian and have one size only.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from typing import Any, Final
+
+from transforms.files.avro_primitives import MisfitError
+
+_DAY_NANOS: Final = 86_400_000_000_000
+
+
+def _string(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        msg = "a string is not UTF-8"
+        raise MisfitError(msg) from None
+
+
+def _boolean(data: bytes) -> bool:
+    if data not in (b"\0", b"\1"):
+        msg = "a boolean is one byte, 0 or 1"
+        raise MisfitError(msg)
+    return data == b"\1"
+
+
+def _packed(packing: str, combine: Callable[..., Any] = lambda value: value) -> Callable[[bytes], Any]:
+    packed = struct.Struct(packing)
+
+    def decode(data: bytes) -> Any:
+        if len(data) != packed.size:
+            msg = f"the payload has {len(data)} bytes instead of {packed.size}"
+            raise MisfitError(msg)
+        return combine(*packed.unpack(data))
+
+    return decode
+
+
+def _number(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _instant(seconds: int, nanos: int) -> int:
+    return seconds * 1_000_000_000 + nanos
+
+
+def _local_date_time(day: int, nanos: int) -> int:
+    return day * _DAY_NANOS + nanos
+
+
+def _logical(name: str, kind: str = "long") -> dict[str, str]:
+    return {"type": kind, "logicalType": name}
+
+
+#: By Pulsar's name: the Avro type, and what gives its value as JSON has it (see ``datum.py``). A moment that does not
+#: fit the 64 bits of Avro's nanoseconds (before 1677, after 2262) does not fit the schema.
+PRIMITIVE_TYPES: Final[dict[str, tuple[Any, Callable[[bytes], Any]]]] = {
+    "STRING": ("string", _string),
+    "BOOLEAN": ("boolean", _boolean),
+    "INT8": ("int", _packed(">b")),
+    "INT16": ("int", _packed(">h")),
+    "INT32": ("int", _packed(">i")),
+    "INT64": ("long", _packed(">q")),
+    "FLOAT": ("float", _packed(">f", _number)),
+    "DOUBLE": ("double", _packed(">d", _number)),
+    # java.util.Date, java.sql.Time and java.sql.Timestamp are all milliseconds since 1970.
+    "DATE": (_logical("timestamp-millis"), _packed(">q")),
+    "TIME": ("long", _packed(">q")),
+    "TIMESTAMP": (_logical("timestamp-millis"), _packed(">q")),
+    "INSTANT": (_logical("timestamp-nanos"), _packed(">qi", _instant)),
+    "LOCAL_DATE": (_logical("date", "int"), _packed(">q")),
+    # Nanoseconds of the day; Avro has no such logical type.
+    "LOCAL_TIME": ("long", _packed(">q")),
+    "LOCAL_DATE_TIME": (_logical("local-timestamp-nanos"), _packed(">qq", _local_date_time)),
+}
