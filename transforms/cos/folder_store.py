@@ -159,9 +159,7 @@ def _explain(error: OSError, folder: Path, what: str) -> BackupError:
     """Put an error of the file system into a sentence with a cure."""
     where = error.filename or folder / what
     if error.errno in (errno.EACCES, errno.EPERM):
-        return AccessError(
-            f"{where} may not be read, written or linked by this user. Grant it, or use another folder."
-        )
+        return AccessError(f"{where} may not be read, written or linked by this user. Grant it, or use another folder.")
     sentences = {
         errno.ENOSPC: f"The file system of {folder} is full. Make room and run again.",
         errno.EDQUOT: f"The quota of this user on {folder} is used up. Make room and run again.",

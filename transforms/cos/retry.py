@@ -105,45 +105,54 @@ def classify(failure: Failure) -> Verdict:
 def explain(failure: Failure, place: Place) -> BackupError:
     """Put a failure that stays into a sentence with its cause and its cure."""
     target = f"cos://{place.bucket}/{failure.key}"
-    if failure.code == "NoSuchKey" and failure.operation == "GetObject":
-        return DestinationError(f"There is no object {target} in {place}. ({failure})")
+    facts = f"({failure.operation} on {target}: {failure})"
+    access = _access_problem(failure, place, target)
+    if access is not None:
+        return AccessError(f"{access} {facts}")
+    return DestinationError(f"{_destination_problem(failure, place, target)} {facts}")
+
+
+def _access_problem(failure: Failure, place: Place, target: str) -> str | None:
+    reference = f"--cos_credentials={_kind(place.credentials)}"
+    if failure.code == "RequestTimeTooSkewed":
+        return "This machine's clock differs too much from COS's, so nothing can be signed: set it, for example by NTP."
     by_code = {
-        "NoSuchBucket": f"There is no {place}. Check the name, which is NAME-APPID, and --cos_region: "
-        "a bucket is found only in its own region.",
-        "EntityTooLarge": f"COS takes no object of that size in one request: {target}. Write smaller files.",
-        "KeyTooLong": f"The key has more than the 850 bytes that COS allows: {target}. Shorten the prefix.",
-        "NoSuchKey": f"{target} is joined from spooled parts, and one of them is gone. Check that no lifecycle rule "
-        "deletes young objects under _spool/.",
-        "NoSuchUpload": f"The multipart upload to {target} was aborted by someone else. Check that no lifecycle rule "
-        "aborts young uploads.",
-    }
-    key_problems = {
         "SignatureDoesNotMatch": "COS does not accept the signature: the secret key does not belong to the secret id.",
         "InvalidAccessKeyId": "COS does not know the secret id, or its token does not belong to it.",
         "ExpiredToken": "The temporary key has expired and no newer one was found.",
-        "RequestTimeTooSkewed": "This machine's clock differs too much from COS's: set it, for example with NTP.",
     }
-    if failure.code in key_problems:
-        cure = f"Check what --cos_credentials={_kind(place.credentials)} refers to."
-        problem = key_problems[failure.code]
-        if failure.code == "RequestTimeTooSkewed":
-            cure = "Nothing can be signed until then."
-        return AccessError(f"{problem} {cure} ({failure.operation} on {target}: {failure})")
     if failure.code in by_code:
-        return DestinationError(f"{by_code[failure.code]} ({failure.operation}: {failure})")
+        return f"{by_code[failure.code]} Check what {reference} refers to."
     if failure.status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED):
-        return AccessError(
-            f"The key that --cos_credentials={_kind(place.credentials)} refers to may not do {failure.operation} on "
-            f"{target} in {place}. Grant it name/cos:{failure.operation} there. ({failure})"
+        permission = f"name/cos:{failure.operation}"
+        return (
+            f"The key that {reference} refers to may not do that on {target} in {place}. Grant it {permission} there."
         )
-    if failure.status is not None and HTTPStatus.MULTIPLE_CHOICES <= failure.status < HTTPStatus.BAD_REQUEST:
-        return DestinationError(f"COS says that {place} is to be asked for elsewhere. Check --cos_region. ({failure})")
+    return None
+
+
+def _destination_problem(failure: Failure, place: Place, target: str) -> str:
+    by_code = {
+        "NoSuchBucket": f"There is no {place}. Check the name, which is NAME-APPID, and --cos_region: a bucket is "
+        "found only in its own region.",
+        "EntityTooLarge": f"COS takes no object of that size in one request: {target}. Write smaller files.",
+        "KeyTooLong": f"The key has more than the 850 bytes that COS allows: {target}. Shorten the prefix.",
+        "NoSuchKey": f"There is no object {target}."
+        if failure.operation == "GetObject"
+        else f"{target} is joined from spooled parts, and one of them is gone. Check that no lifecycle rule deletes "
+        "young objects under _spool/.",
+        "NoSuchUpload": f"The multipart upload to {target} was aborted by someone else. Check that no lifecycle rule "
+        "aborts young uploads.",
+    }
+    if failure.code in by_code:
+        return by_code[failure.code]
     if failure.status is None:
-        return DestinationError(
-            f"{place} cannot be reached. Check --cos_region, --cos_endpoint and the network. "
-            f"({failure.operation} on {target}: {failure})"
-        )
-    return DestinationError(f"COS refused {failure.operation} on {target} in {place}: {failure}.")
+        return f"{place} cannot be reached. Check --cos_region, --cos_endpoint and the network."
+    if HTTPStatus.MULTIPLE_CHOICES <= failure.status < HTTPStatus.BAD_REQUEST:
+        return f"COS says that {place} is to be asked for elsewhere. Check --cos_region."
+    if failure.code == CRC_MISMATCH:
+        return f"COS stored other bytes than were sent to {target}. Is there a proxy in between that changes them?"
+    return f"COS refused a request to {place}."
 
 
 def _kind(reference: str) -> str:

@@ -242,7 +242,8 @@ class Handler(Wire):
     def _object_headers(self, stored: Stored) -> dict[str, str]:
         """Give what was kept with the object, and what COS adds."""
         added = {"Last-Modified": formatdate(stored.modified, usegmt=True), "Accept-Ranges": "bytes"}
-        return {**stored.headers, **self.described(stored.content), **added}
+        kept = {name if name.startswith("x-cos-") else name.title(): value for name, value in stored.headers.items()}
+        return {**kept, **self.described(stored.content), **added}
 
 
 Action: TypeAlias = Callable[[Handler], None]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from transforms.cos.client import CosClient
 from transforms.cos.cos_store import CosStore
 from transforms.cos.credentials import parse_credentials
