@@ -40,7 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = parse_options(sys.argv[1:] if argv is None else argv)
         logging.basicConfig(
-            level=config.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True
+            level=config.log_level,
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+            stream=sys.stderr,
+            force=True,
         )
         # The runner's own lines are about stages and coders; a person wants ours.
         logging.getLogger("apache_beam").setLevel(max(logging.WARNING, logging.getLevelName(config.log_level)))
@@ -54,7 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(config: BackupConfig) -> Summary:
-    """Check, read, write, acknowledge. Raises BackupError; whatever was stored until then stays, and is not written again."""
+    """Check, read, write, acknowledge.
+
+    Raises BackupError; whatever was stored until then stays, and is not written again.
+    """
     if config.runner != "DirectRunner":
         raise ConfigurationError(f"--runner={config.runner}: this version runs on DirectRunner only.")
     started = datetime.now(timezone.utc)

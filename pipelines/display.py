@@ -30,7 +30,9 @@ def shown(progress: Progress, ranges: list[PartitionRange], console: Console) ->
     view = _View(progress, ranges)
     ended = threading.Event()
     if console.is_terminal:
-        with Live(get_renderable=view.picture, console=console, refresh_per_second=1 / _REFRESH_SECONDS, transient=True):
+        with Live(
+            get_renderable=view.picture, console=console, refresh_per_second=1 / _REFRESH_SECONDS, transient=True
+        ):
             yield
         return
 
@@ -86,7 +88,7 @@ class _View:
 
 
 def left(each: PartitionRange, at: PartitionProgress) -> str:
-    """How much of a partition is left: entries, as long as it ends in the ledger that is read; else the ledger it ends in."""
+    """How much of a partition is left: entries, if it ends in the ledger that is read; else the ledger it ends in."""
     position = at.position or each.start
     if at.done or position >= each.stop:
         return "done"

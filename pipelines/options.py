@@ -136,8 +136,8 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
         longest = layout.longest_key(topics)
         if len(longest.encode()) > MAX_KEY_BYTES:
             problems.append(
-                f"the names of objects would be up to {len(longest.encode())} bytes long, and COS takes {MAX_KEY_BYTES}: "
-                f"shorten the destination's prefix or --path_template ({longest[:80]}…)."
+                f"the names of objects would be up to {len(longest.encode())} bytes long, and COS takes "
+                f"{MAX_KEY_BYTES}: shorten the destination's prefix or --path_template ({longest[:80]}…)."
             )
     if problems or not (start and end and destination and layout and formats and granularity and memory and file_bytes):
         raise ConfigurationError(*problems)
@@ -302,7 +302,7 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_PATH,
         metavar="PATH",
         # argparse formats its help with %.
-        help="folder of a window, with strftime directives; default %s" % DEFAULT_PATH.replace("%", "%%"),
+        help=f"folder of a window, with strftime directives; default {DEFAULT_PATH.replace('%', '%%')}",
     )
     files.add_argument("--timezone", default="UTC", metavar="NAME", help="of the dates in the path")
     run = parser.add_argument_group("run")

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam.coders import Coder, StrUtf8Coder, registry
+from apache_beam.coders import Coder, registry
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec
 from apache_beam.transforms.window import FixedWindows, GlobalWindow, GlobalWindows
@@ -107,8 +107,8 @@ class WriteToCos(beam.PTransform):  # type: ignore[misc]
     """Write MessageBatch and Seal elements into files at the destination.
 
     Each partition's elements must come in order and on one path, as the source yields them. A file is written
-    when it is full, when a Seal passes the end of its window, and when what the destination already holds begins. What the
-    destination already holds is not written again. All uploads of a bundle have ended when the bundle ends.
+    when it is full, when a Seal passes the end of its window, and when what the destination already holds begins.
+    What the destination already holds is not written again. All uploads of a bundle have ended when the bundle ends.
 
     Not guaranteed: that a file is written soon after its window has ended; that depends on when the source seals.
     """
@@ -371,7 +371,7 @@ def _metadata(run: StoredRun, window: int, record_bytes: int, records_crc: int) 
         "window": str(window),
         "first-message-id": str(run.first),
         "last-message-id": str(run.last),
-        "messages": str(run.count),
+        "messages": str(run.messages),
         "records-bytes": str(record_bytes),
         "records-crc64": str(records_crc),
     }

@@ -62,8 +62,8 @@ def pack(
 ) -> tuple[bytes | None, list[Records]]:
     """Compress the complete blocks of what waits, and count them as packed.
 
-    Returns the bytes of a part that is to be spooled now (None as long as they are too few for one, in which case they stay
-    in ``file.packed``), and the records that go on waiting.
+    Returns the bytes of a part that is to be spooled now (None as long as they are too few for one, in which case they
+    stay in ``file.packed``), and the records that go on waiting.
     """
     complete, rest = split_blocks(pieces)
     fresh = b"".join((*(() if file.packed_size else (file.header,)), *parallel(_block_of(file_format), complete)))
@@ -96,7 +96,13 @@ def join(pieces: list[Records]) -> Records:
     if len(pieces) == 1:
         return pieces[0]
     first = pieces[0]
-    ledgers, entries, batches, times, lengths = first.ledgers[:], first.entries[:], first.batches[:], first.times[:], first.lengths[:]
+    ledgers, entries, batches, times, lengths = (
+        first.ledgers[:],
+        first.entries[:],
+        first.batches[:],
+        first.times[:],
+        first.lengths[:],
+    )
     for piece in pieces[1:]:
         ledgers += piece.ledgers
         entries += piece.entries
@@ -105,7 +111,16 @@ def join(pieces: list[Records]) -> Records:
         lengths += piece.lengths
     data = b"".join([piece.data for piece in pieces])
     return Records(
-        first.window, first.lane, first.header, ledgers, entries, batches, times, lengths, data, list(accumulate(lengths))
+        first.window,
+        first.lane,
+        first.header,
+        ledgers,
+        entries,
+        batches,
+        times,
+        lengths,
+        data,
+        list(accumulate(lengths)),
     )
 
 

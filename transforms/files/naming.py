@@ -39,7 +39,7 @@ class StoredRun(NamedTuple):
 
     first: Position
     last: Position
-    count: int
+    messages: int
 
 
 class FileName(NamedTuple):
@@ -65,7 +65,7 @@ class FileName(NamedTuple):
         version = f"{self.version}-" if self.version else ""
         return (
             f"{name_prefix(self.window, self.granularity, self.partition)}"
-            f"{_id(self.run.first)}-{_id(self.run.last)}-{version}{self.run.count:06d}.{self.extension}"
+            f"{_id(self.run.first)}-{_id(self.run.last)}-{version}{self.run.messages:06d}.{self.extension}"
         )
 
 
@@ -143,7 +143,7 @@ def template_problems(template: str) -> Iterable[str]:
     named = f"--path_template={template}"
     for name in re.findall(r"\{([^{}]*)\}", template):
         if name not in _PLACEHOLDERS:
-            yield f"{named}: no placeholder {{{name}}}. There are {', '.join('{%s}' % p for p in _PLACEHOLDERS)}."
+            yield f"{named}: no placeholder {{{name}}}. There are {', '.join(f'{{{each}}}' for each in _PLACEHOLDERS)}."
     if re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", template)):
         yield f"{named}: a brace stands alone."
     for directive in re.findall(r"%(.?)", template):
@@ -155,8 +155,8 @@ def template_problems(template: str) -> Iterable[str]:
         yield f"{named}: must not begin with / nor hold //."
     if any(part in (".", "..") for part in template.split("/")):
         yield f"{named}: must not hold . or .. as a folder."
-    if any(ord(char) < 32 or ord(char) == 127 for char in template):
-        yield "--path_template: holds a control character."
+    if not template.isprintable():
+        yield "--path_template: holds a character that cannot be printed."
     if "{topic}" not in template:
         yield f"{named}: must hold {{topic}}, or files of several topics could not be told apart."
 

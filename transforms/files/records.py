@@ -160,7 +160,8 @@ class Records(Element):
             column.frombytes(encoded[at : at + 8 * count])
             columns.append(column)
             at += 8 * count
-        return cls(window, lane, header, *columns, encoded[at : at + data_size])
+        ledgers, entries, batches, times, lengths = columns
+        return cls(window, lane, header, ledgers, entries, batches, times, lengths, encoded[at : at + data_size])
 
     def _columns(self) -> tuple[array[Any], ...]:
         return self.ledgers, self.entries, self.batches, self.times, self.lengths

@@ -222,7 +222,7 @@ def merge_runs(runs: Iterable[StoredRun]) -> list[StoredRun]:
     for run in sorted(runs):
         if merged and run.first <= merged[-1].last:
             before = merged[-1]
-            merged[-1] = StoredRun(before.first, max(before.last, run.last), before.count + run.count)
+            merged[-1] = StoredRun(before.first, max(before.last, run.last), before.messages + run.messages)
         else:
             merged.append(run)
     return merged

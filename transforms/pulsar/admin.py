@@ -25,7 +25,7 @@ class PulsarAdmin:
         self._url = (url or connection.admin_url or "").rstrip("/")
 
     def topics(self, namespace: str) -> set[str]:
-        """Full names of the topics of a namespace (``tenant/namespace``), partitioned ones and single partitions too."""
+        """Full names of the topics of ``tenant/namespace``, partitioned ones and single partitions too."""
         path = f"admin/v2/persistent/{_quoted(namespace)}"
         return set(self._get(path) or []) | set(self._get(f"{path}/partitioned") or [])
 

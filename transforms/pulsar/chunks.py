@@ -1,10 +1,10 @@
 """Entries that were passed over: they may be chunks of a message that is not complete yet.
 
-A chunked message is delivered with its last chunk, and other producers' messages stand between its chunks. Whoever starts
-reading behind the first chunk never sees the message, and who acknowledges the messages between has acknowledged the
-chunk as well. So a reader remembers the entries it was not given, starts again before them and acknowledges only up
-to them. Entries that no client delivers at all (markers of transactions, for one) look the same; they are forgotten after
-the time in which clients drop an incomplete message themselves.
+A chunked message is delivered with its last chunk, and other producers' messages stand between its chunks. Whoever
+starts reading behind the first chunk never sees the message, and who acknowledges the messages between has acknowledged
+the chunk as well. So a reader remembers the entries it was not given, starts again before them and acknowledges only
+up to them. Entries that no client delivers at all (markers of transactions, for one) look the same; they are forgotten
+after the time in which clients drop an incomplete message themselves.
 """
 
 from __future__ import annotations

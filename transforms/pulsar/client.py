@@ -5,6 +5,7 @@ One client per process and connection is shared by all that read there; DoFn ins
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -51,6 +52,13 @@ def full_topic_name(topic: str) -> str:
     return f"persistent://{name}" if len(parts) == 3 else f"persistent://public/default/{name}"  # noqa: PLR2004
 
 
+@atexit.register
+def _disconnect_all() -> None:
+    """Close what is left while there is still a Python to log to: the client's own threads outlive it."""
+    for connection in list(_clients):
+        disconnect(connection)
+
+
 class PulsarClient:
     """A thin face on pulsar-client, in our terms and with our errors. Thread-safe."""
 
@@ -90,7 +98,10 @@ class PulsarClient:
     def open_reader(
         self, partition: TopicPartition, start: Position, *, queue_size: int = 1000, compacted: bool = False
     ) -> MessageReader:
-        """A reader whose first message is the first at or behind ``start``. The topic must exist: a reader creates it."""
+        """A reader whose first message is the first at or behind ``start``.
+
+        The topic must exist: a reader creates it.
+        """
         message_id = pulsar.MessageId.earliest if start <= EARLIEST else _inclusive_id(start)
         return self._open(partition, message_id, queue_size=queue_size, compacted=compacted)
 
@@ -223,8 +234,8 @@ def explain(error: Exception, connection: PulsarConnection, what: str) -> Backup
             return SourceError(f"{url}: cannot connect. Check host and port of --service_url, and the network.")
         case pulsar.Timeout():
             return SourceError(
-                f"{url}: no answer about {what} within {connection.operation_timeout} s. Either nothing listens there, or "
-                "the broker did not accept the token (the client cannot tell): check --service_url and --token."
+                f"{url}: no answer about {what} within {connection.operation_timeout} s. Either nothing listens there, "
+                "or the broker did not accept the token (the client cannot tell): check --service_url and --token."
             )
         case pulsar.AuthenticationError() | pulsar.AuthorizationError():
             return AccessError(
@@ -232,11 +243,15 @@ def explain(error: Exception, connection: PulsarConnection, what: str) -> Backup
                 "Grant the role consume permission on the namespace."
             )
         case pulsar.TopicNotFound():
-            return TopicNotFoundError(f"{what}: no such topic. Check its name with the console or pulsar-admin topics list.")
+            return TopicNotFoundError(
+                f"{what}: no such topic. Check its name in the console or with pulsar-admin topics list."
+            )
         case pulsar.ConsumerBusy():
             return SourceError(f"{what}: another consumer holds it. Stop that one, or give another --subscription.")
         case pulsar.SubscriptionNotFound():
-            return SourceError(f"{what}: no such subscription, and it may not be created here. Create it in the console.")
+            return SourceError(
+                f"{what}: no such subscription, and it may not be created here. Create it in the console."
+            )
         case _:
             return SourceError(f"{what}: the Pulsar client says: {error}.")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transforms.errors import ConfigurationError
 
-TOKEN_FORMS = "Give env:NAME (a variable of the environment) or file:PATH."
+_FORMS = "Give env:NAME (a variable of the environment) or file:PATH."
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,11 @@ class PulsarConnection:
                 found.extend(error.problems)
         if (self.tls_cert is None) != (self.tls_key is None):
             found.append("--tls_cert and --tls_key go together: give both or neither.")
-        for option, path in (("tls_trust_certs", self.tls_trust_certs), ("tls_cert", self.tls_cert), ("tls_key", self.tls_key)):
+        for option, path in (
+            ("tls_trust_certs", self.tls_trust_certs),
+            ("tls_cert", self.tls_cert),
+            ("tls_key", self.tls_key),
+        ):
             if path is not None and not os.access(path, os.R_OK):
                 found.append(f"--{option}={path}: no such file, or it cannot be read.")
         return found
@@ -70,4 +74,4 @@ def read_token(reference: str) -> str:
             raise ConfigurationError(f"--token={reference}: the file is empty.")
         return token
     # What stands here may be the token itself, so it is not repeated.
-    raise ConfigurationError(f"--token: not a reference. {TOKEN_FORMS}")
+    raise ConfigurationError(f"--token: not a reference. {_FORMS}")

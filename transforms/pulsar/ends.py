@@ -37,7 +37,7 @@ class PartitionEnds:
     behind_last: Position | None
     """Behind the entry of the last message; None for a partition that holds none."""
     unacknowledged: Position | None
-    """The first entry that the subscription has not acknowledged; None where none was asked for or brokers do not tell."""
+    """The first entry that the subscription has not acknowledged; None where none was asked for or none is told."""
 
 
 def partition_ends(
@@ -105,7 +105,8 @@ def _owner(connection: PulsarConnection, partition: TopicPartition) -> Iterator[
                 return
         if outcome == _CONNECT:
             # Behind a proxy, the broker is reached at the same address and named in the connection.
-            with wire.connect(url if proxied else named, token=token, tls=tls, proxy_to=named if proxied else "") as owner:
+            address, behind = (url, named) if proxied else (named, "")
+            with wire.connect(address, token=token, tls=tls, proxy_to=behind) as owner:
                 yield owner
             return
         url, authoritative = named, answer.number(5)
@@ -120,8 +121,8 @@ def _explained(partition: TopicPartition, subscription: str | None) -> Iterator[
         raise _refused(refusal, partition, subscription) from refusal
     except (OSError, ProtocolError) as error:
         raise SourceError(
-            f"{partition.name}: the broker did not answer ({type(error).__name__}). It may be starting or moving the topic: "
-            "try again."
+            f"{partition.name}: the broker did not answer ({type(error).__name__}). It may be starting, or moving the "
+            "topic: try again."
         ) from error
 
 
@@ -129,8 +130,8 @@ def _refused(refusal: wire.ServerRefusal, partition: TopicPartition, subscriptio
     match refusal.code:
         case code if code in (_UNAUTHENTICATED, _UNAUTHORIZED):
             return AccessError(
-                f"{partition.name}: the role of --token may not consume there ({refusal.sentence!r}). Grant the role consume "
-                "permission on the namespace."
+                f"{partition.name}: the role of --token may not consume there ({refusal.sentence!r}). Grant the role "
+                "consume permission on the namespace."
             )
         case code if code == _TOPIC_NOT_FOUND or (code == _METADATA and "not found" in refusal.sentence.lower()):
             return TopicNotFoundError(

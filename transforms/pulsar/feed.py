@@ -48,7 +48,9 @@ class Chunk:
         """The messages before ``place``, and those from there on."""
         share = self.bytes * place // max(len(self.ids), 1)
         head = Chunk(self.messages[:place], self.ids[:place], self.publish_times[:place], share, resume=self.resume)
-        rest = Chunk(self.messages[place:], self.ids[place:], self.publish_times[place:], self.bytes - share, resume=self.resume)
+        rest = Chunk(
+            self.messages[place:], self.ids[place:], self.publish_times[place:], self.bytes - share, resume=self.resume
+        )
         return head, rest
 
 
@@ -120,7 +122,7 @@ class PartitionFeed:
     def _run(self) -> None:
         try:
             self._read()
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the messages are taken
+        except BaseException as error:  # raised again where the messages are taken
             with self._changed:
                 self._error = error
                 self._changed.notify_all()

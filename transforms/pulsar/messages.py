@@ -13,9 +13,9 @@ class ClientMessage(Protocol):
     """The accessors of a message as pulsar-client's inner class has them.
 
     Each call crosses into C++ and costs up to a microsecond: read a field once, and only if needed.
-    ``partition_key()``, ``ordering_key()``, ``properties()`` and ``producer_name()`` raise UnicodeDecodeError where the bytes
-    are not UTF-8. ``event_timestamp()`` is 0 and keys are ``''`` where the message has none. ``has_null_value()`` tells a
-    tombstone from an empty payload. ``int_schema_version()`` is negative without a schema. ``encryption_context()`` is
+    ``partition_key()``, ``ordering_key()``, ``properties()`` and ``producer_name()`` raise UnicodeDecodeError where the
+    bytes are not UTF-8. ``event_timestamp()`` is 0 and keys are ``''`` where the message has none. ``has_null_value()``
+    tells a tombstone from an empty payload. ``int_schema_version()`` is negative without a schema. ``encryption_context()`` is
     None for a message that is not encrypted.
     """
 

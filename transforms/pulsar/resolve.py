@@ -238,6 +238,3 @@ def topic_names(topics: Iterable[str]) -> tuple[str, ...]:
                 f"--topic={given}: not a topic. Give a name, tenant/namespace/name or persistent://tenant/namespace/name."
             )
     return tuple(dict.fromkeys(names))
-
-
-

@@ -23,6 +23,7 @@ from transforms.pulsar.client import connect
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.feed import Chunk, PartitionFeed
 from transforms.pulsar.messages import MessageBatch, Seal, SourceElement, TopicPartition
+from transforms.pulsar.positions import Position
 from transforms.pulsar.restriction import Claim, PartitionRange, ReadRange, ReadRangeCoder, ReadTracker
 from transforms.pulsar.windows import WindowRule, WindowTracker
 
@@ -259,8 +260,8 @@ class SourceElementCoder(Coder):  # type: ignore[misc]
     def encode(self, value: SourceElement) -> bytes:
         """Refuse."""
         msg = (
-            "a MessageBatch cannot leave the process that read it: put the stage that turns it into data of your own right "
-            "behind the source, before any shuffle, or use ReadFromPulsar"
+            "a MessageBatch cannot leave the process that read it: put the stage that turns it into data of your own "
+            "right behind the source, before any shuffle, or use ReadFromPulsar"
         )
         raise TypeError(msg)
 
