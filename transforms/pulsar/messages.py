@@ -15,8 +15,8 @@ class ClientMessage(Protocol):
     Each call crosses into C++ and costs up to a microsecond: read a field once, and only if needed.
     ``partition_key()``, ``ordering_key()``, ``properties()`` and ``producer_name()`` raise UnicodeDecodeError where the
     bytes are not UTF-8. ``event_timestamp()`` is 0 and keys are ``''`` where the message has none. ``has_null_value()``
-    tells a tombstone from an empty payload. ``int_schema_version()`` is negative without a schema. ``encryption_context()`` is
-    None for a message that is not encrypted.
+    tells a tombstone from an empty payload. ``int_schema_version()`` is negative without a schema.
+    ``encryption_context()`` is None for a message that is not encrypted.
     """
 
     def data(self) -> bytes: ...
@@ -48,7 +48,7 @@ class TopicPartition:
     def parse(cls, name: str) -> TopicPartition:
         """A full topic name, perhaps of a single partition (``…-partition-3``)."""
         topic, mark, index = name.rpartition("-partition-")
-        return cls(topic, int(index)) if mark and index.isdecimal() else cls(name)
+        return cls(topic, int(index)) if mark and index.isascii() and index.isdecimal() else cls(name)
 
     @property
     def name(self) -> str:

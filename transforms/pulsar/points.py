@@ -10,7 +10,7 @@ from typing import Literal
 from transforms.errors import ConfigurationError
 from transforms.pulsar.positions import Position
 
-_ID = re.compile(r"(\d+):(\d+)(?::(-?\d+))?")
+_ID = re.compile(r"([0-9]{1,20}):([0-9]{1,20})(?::(-?[0-9]{1,20}))?")
 _ID_BITS = 63
 #: The year 1973 in milliseconds, the year 5138 in seconds: smaller numbers are seconds by mistake.
 _LEAST_MILLISECONDS = 10**11
@@ -60,7 +60,7 @@ def _parse(option: str, text: str, words: str) -> Point:
             return Point(message=Position(ledger, entry), behind=Position(ledger, entry).next_entry())
         position = Position(ledger, entry, batch)
         return Point(message=position, behind=position.next_message())
-    if text.isdecimal():
+    if re.fullmatch("[0-9]{1,4000}", text):
         time = int(text)
         if time < _LEAST_MILLISECONDS:
             raise ConfigurationError(

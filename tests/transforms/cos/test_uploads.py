@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from transforms.cos.uploads import Uploads, results
+
+
+def test_uploads_run_at_once_up_to_the_bytes_that_fit():
+    uploads, together = Uploads(max_bytes=100), threading.Barrier(2)
+    futures = [uploads.submit(50, together.wait) for _ in range(2)]
+    assert sorted(results(futures)) == [0, 1]
+    uploads.close()
+
+
+def test_submitting_waits_until_memory_is_free():
+    uploads, go, entered = Uploads(max_bytes=100), threading.Event(), threading.Event()
+    first = uploads.submit(80, go.wait)
+    second = []
+    thread = threading.Thread(target=lambda: (entered.set(), second.append(uploads.submit(30, lambda: "ran"))))
+    thread.start()
+    entered.wait()
+    assert not second
+    assert not first.done()
+    go.set()
+    thread.join()
+    assert results(second) == ["ran"]
+    uploads.close()
+
+
+def test_work_larger_than_the_budget_runs_alone():
+    uploads = Uploads(max_bytes=10)
+    assert uploads.submit(1000, lambda: "ran").result() == "ran"
+    uploads.close()
+
+
+def test_work_starts_only_after_what_it_waits_for_and_fails_with_it():
+    uploads = Uploads(max_bytes=10)
+
+    def fail() -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        uploads.submit(1, lambda: "never", after=[uploads.submit(1, fail)])
+    uploads.close()
+
+
+def test_a_failure_is_raised_when_all_have_ended():
+    uploads, ended = Uploads(max_bytes=10), threading.Event()
+
+    def fail() -> None:
+        raise OSError("disk full")
+
+    def slow() -> None:
+        ended.wait(1)
+        ended.set()
+
+    futures = [uploads.submit(1, fail), uploads.submit(1, slow)]
+    with pytest.raises(OSError, match="disk full"):
+        results(futures)
+    assert all(future.done() for future in futures)
+    uploads.close()
