@@ -27,6 +27,8 @@ MAGIC: Final = b"Obj\x01"
 
 def encode_long(value: int) -> bytes:
     """Encode an int or long: zigzag, then seven bits a byte, low ones first. For -2**63 ≤ value < 2**63."""
+    if 0 <= value < _SMALL:
+        return _LONG[value]
     return _encode_unsigned(value << 1 if value >= 0 else ~(value << 1))
 
 
@@ -42,7 +44,7 @@ def _encode_unsigned(rest: int) -> bytes:
 # Lengths and batch indexes are nearly always below this; a look-up costs a tenth of a call.
 _SMALL: Final = 4096
 # The last place, which Python reaches with the index -1, holds -1: the batch index outside a producer batch.
-_LONG: Final = [*(encode_long(value) for value in range(_SMALL)), encode_long(-1)]
+_LONG: Final = [*(_encode_unsigned(value << 1) for value in range(_SMALL)), b"\x01"]
 # The same behind the index of the second branch of ["null", T].
 _SOME_LONG: Final = [b"\x02" + encoded for encoded in _LONG[:_SMALL]]
 

@@ -38,6 +38,9 @@ def misfit(value: Any, wanted: str) -> MisfitError:
 
 def read_long(data: bytes, position: int) -> tuple[int, int]:
     """Read an int or long at a position; return it and the position behind it."""
+    byte = data[position]
+    if byte < 0x80:  # noqa: PLR2004 - most numbers are one byte: lengths, branches, counts
+        return byte >> 1 ^ -(byte & 1), position + 1
     value = shift = 0
     for place in range(position, position + _MAX_VARINT):
         byte = data[place]

@@ -10,9 +10,10 @@ type without a namespace would silently take over that of the record around it (
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-from transforms.pulsar.messages import ClientMessage, PulsarMessage, TopicPartition
+if TYPE_CHECKING:
+    from transforms.pulsar.messages import ClientMessage, PulsarMessage, TopicPartition
 
 #: The types of the envelope. A topic's schema that has one of these names for itself makes them longer.
 RECORD_NAME: Final = "PulsarMessage"
@@ -28,8 +29,6 @@ LONG_LIMIT: Final = 2**63
 
 Avro = Any
 """A schema as ``json.loads`` gives it."""
-
-_T = TypeVar("_T")
 
 
 def _field(name: str, kind: Avro, doc: str, *, default: bool = False) -> dict[str, Avro]:
@@ -131,14 +130,15 @@ def quarantine_field() -> Avro:
 
 
 def _checked(text: str) -> str:
-    text.encode()
+    if not text.isascii():
+        text.encode()
     return text
 
 
 def _checked_map(texts: Mapping[str, str]) -> dict[str, str]:
     for name, text in texts.items():
-        name.encode()
-        text.encode()
+        _checked(name)
+        _checked(text)
     return dict(texts)
 
 
@@ -177,15 +177,10 @@ def read_message(
     deliver becomes None (properties: empty) and is named in ``unreadable``; nothing else is ever lost. Raises
     nothing for a message that the client delivered.
     """
+    # Here, because the source of transforms.pulsar reads its messages with this module.
+    from transforms.pulsar.messages import PulsarMessage  # noqa: PLC0415
+
     unreadable: list[str] = []
-
-    def read(name: str, accessor: Callable[[], _T]) -> _T | None:
-        try:
-            return accessor()
-        except UNREADABLE_ERROR:
-            unreadable.append(name)
-            return None
-
     payload = message.data()
     event_time: int | None = message.event_timestamp()
     if event_time is not None and event_time >= LONG_LIMIT:
@@ -201,12 +196,36 @@ def read_message(
         batch_index=batch_index,
         publish_time=publish_time,
         event_time=event_time or None,
-        key=read("key", lambda: _checked(message.partition_key())) or None,
-        ordering_key=read("ordering_key", lambda: _checked(message.ordering_key())) or None,
-        properties=read("properties", lambda: _checked_map(message.properties())) or {},
-        producer_name=read("producer_name", lambda: _checked(message.producer_name())) or None,
+        key=_read("key", message.partition_key, unreadable) or None,
+        ordering_key=_read("ordering_key", message.ordering_key, unreadable) or None,
+        properties=_read_map("properties", message.properties, unreadable),
+        producer_name=_read("producer_name", message.producer_name, unreadable) or None,
         schema_version=version if version >= 0 else None,
         payload=None if not payload and message.has_null_value() else payload,
-        encryption=read("encryption", lambda: read_encryption(message)),
+        encryption=_read_encryption("encryption", message, unreadable),
         unreadable=tuple(unreadable) or None,
     )
+
+
+def _read(name: str, accessor: Callable[[], str], unreadable: list[str]) -> str | None:
+    try:
+        return _checked(accessor())
+    except UNREADABLE_ERROR:
+        unreadable.append(name)
+        return None
+
+
+def _read_map(name: str, accessor: Callable[[], Mapping[str, str]], unreadable: list[str]) -> dict[str, str]:
+    try:
+        return _checked_map(accessor())
+    except UNREADABLE_ERROR:
+        unreadable.append(name)
+        return {}
+
+
+def _read_encryption(name: str, message: ClientMessage, unreadable: list[str]) -> dict[str, Any] | None:
+    try:
+        return read_encryption(message)
+    except UNREADABLE_ERROR:
+        unreadable.append(name)
+        return None
