@@ -85,7 +85,7 @@ class Datum:
             msg = "values are nested too deep"
             raise MisfitError(msg) from None
 
-    def _compile(self, schema: Schema, namespace: str) -> tuple[Reader, Writer]:  # noqa: PLR0911 - one for each form
+    def _compile(self, schema: Schema, namespace: str) -> tuple[Reader, Writer]:
         if isinstance(schema, list):
             return union_type([self._compile(branch, namespace) for branch in schema])
         if isinstance(schema, str):
