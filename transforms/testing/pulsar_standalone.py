@@ -124,7 +124,7 @@ class PulsarStandalone:
         """Process id while the broker runs, else None."""
         return self._process.pid if self._process is not None else None
 
-    def start(self, *, timeout: float = 90) -> None:
+    def start(self, *, timeout: float = 180) -> None:
         """Start, or start again with the same ports and data; returns when the broker is healthy.
 
         Raises ServerError, with the end of the log, if it is not within ``timeout`` seconds.
