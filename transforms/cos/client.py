@@ -32,6 +32,9 @@ TIMEOUT = 60.0
 COMPLETE_TIMEOUT = 1200.0
 """COS joins the parts while the client waits, which takes minutes for large objects. Source: the SDK's own value."""
 
+_PIECE = 1 << 18
+"""Bytes read at once. What is short of a piece when a connection breaks is read again."""
+
 # At DEBUG the SDK logs the signing key and the token; above it, every 404 and 409 that is business as usual, and
 # whole error bodies. All of that reaches us as exceptions, so only what is above ERROR is let through.
 _SDK_LEVEL = logging.CRITICAL
@@ -181,7 +184,7 @@ class CosClient:
 
     def _pieces(self, key: str, body: Any) -> Iterator[bytes]:
         try:
-            yield from body.get_stream(1 << 20)
+            yield from body.get_stream(_PIECE)
         except requests.RequestException as error:
             raise RequestFailed(_failure("GetObject", key, error)) from None
 

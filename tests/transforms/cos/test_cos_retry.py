@@ -132,6 +132,10 @@ def test_a_refused_key_is_read_again_once():
     with pytest.raises(AccessError, match="has expired"):
         policy.call(request, place=PLACE, refresh=lambda: refreshed.append(1))
     assert refreshed == [1, 1]
+    request = script(failure(400, "ExpiredToken"), failure(503), failure(400, "ExpiredToken"))
+    with pytest.raises(AccessError, match="has expired"):
+        policy.call(request, place=PLACE, refresh=lambda: refreshed.append(1))
+    assert refreshed == [1, 1, 1]
 
 
 def test_what_must_be_reconciled_is_left_to_the_caller():

@@ -220,6 +220,7 @@ def test_a_damaged_tail_is_sent_again(server, store, parts):
     server.faults.add("corrupt", operation="UploadPart")
     assert join(store, parts) is True
     assert server.stored_bytes(TEST_BUCKET, KEY).endswith(b"the tail")
+    assert (server.requests["UploadPart"], server.requests["InitiateMultipartUpload"]) == (2, 1)
 
 
 def test_a_join_that_does_not_have_the_crc64_it_should_leaves_no_object(server, store, parts):
@@ -362,9 +363,17 @@ def test_many_puts_at_once_survive_random_faults(server, store):
 
 
 def test_reading_goes_on_where_it_broke_off(server, store, parts):
-    server.faults.add("short", operation="GetObject", times=3)
     server.faults.add("500", operation="GetObject", nth=2)
+    server.faults.add("short", operation="GetObject", times=4)
     assert b"".join(store.read(parts[0][0])) == parts[1][0]
+    assert server.faults.played == 4
+
+
+def test_the_sdk_itself_tries_once(server, make_store):
+    server.faults.add("503", operation="PutObject", times=1000)
+    with pytest.raises(DestinationError, match="1 attempts"):
+        make_store(policy=RetryPolicy(deadline=0.0)).put(KEY, b"hello", META)
+    assert server.requests["PutObject"] == 1
 
 
 def test_reading_an_object_that_is_not_there_says_so(store):

@@ -43,6 +43,25 @@ def test_an_object_is_a_file_and_nothing_else_is_left(store, folder):
     assert b"".join(store.read(KEY)) == b"hello"
 
 
+def test_the_content_is_flushed_before_the_name_and_the_name_before_the_answer(store, folder, monkeypatch):
+    folder.mkdir()
+    events = []
+    fsync, link = os.fsync, os.link
+
+    def flush(descriptor):
+        events.append("folder" if os.fstat(descriptor).st_ino == folder.stat().st_ino else "content")
+        fsync(descriptor)
+
+    def name(source, target):
+        events.append("name")
+        link(source, target)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "link", name)
+    store.put("key", b"hello", META)
+    assert events == ["content", "name", "folder"]
+
+
 def test_equal_bytes_are_no_error_and_other_bytes_are_a_conflict(store, folder):
     store.put(KEY, b"hello", META)
     assert store.put(KEY, b"hello", {}) is False
