@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pulsar
+import pytest
+
+# Before they are imported: their assertions tell what they compared.
+pytest.register_assert_rewrite("tests.pipelines.backups", "tests.pipelines.producing", "tests.pipelines.reading_back")
+
+from tests.pipelines.backups import SECRETS, Bucket, Folder  # noqa: E402
+from tests.pipelines.producing import connected  # noqa: E402
+from transforms.testing.cos_server import CosServer  # noqa: E402
+from transforms.testing.pulsar_standalone import PulsarStandalone  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def client(broker: PulsarStandalone) -> Iterator[pulsar.Client]:
+    """A client of the tests' own, for what they produce."""
+    shared = connected(broker.service_url)
+    yield shared
+    shared.close()
+
+
+@pytest.fixture(autouse=True)
+def secrets_of_the_bucket(_clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def new_bucket(tmp_path: Path) -> Iterator[Callable[[], Bucket]]:
+    """Gives empty buckets, each of a server of its own."""
+    servers: list[CosServer] = []
+    numbers = itertools.count(1)
+
+    def make() -> Bucket:
+        server = CosServer(tmp_path / f"cos-{next(numbers)}")
+        server.start()
+        servers.append(server)
+        return Bucket(server)
+
+    yield make
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def bucket(new_bucket: Callable[[], Bucket]) -> Bucket:
+    """An empty bucket."""
+    return new_bucket()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """An empty folder."""
+    path = tmp_path / "folder"
+    path.mkdir()
+    return Folder(path)

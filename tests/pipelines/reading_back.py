@@ -1,0 +1,174 @@
+"""Reading everything that stands at a destination back into records, by readers that are not ours.
+
+Each object is held against its name, its folder, its limits and the others on the way, so that a test that reads back
+has proved: names parse and agree with what is inside, each object is an unbroken run in the order of the messages,
+no two overlap, no message stands twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import unquote
+from unittest.mock import patch
+
+import fastavro
+import fastavro.read
+import orjson
+import zstandard
+
+from tests.pipelines.backups import Bucket, Destination
+from transforms.files.naming import FileName, parse_name
+from transforms.pulsar.positions import Position
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """An object that holds messages."""
+
+    key: str
+    folder: str
+    """Below the prefix, with the slash at its end."""
+    name: FileName
+    records: list[Record]
+
+
+def read_avro(body: bytes) -> list[Record]:
+    """Records of an Avro file; times as milliseconds."""
+    # Times of any number have to come through, also those that are no dates.
+    with patch.dict(fastavro.read.LOGICAL_READERS, {"long-timestamp-millis": lambda value, *_: value}):
+        return list(fastavro.reader(io.BytesIO(body)))  # type: ignore[arg-type]
+
+
+def read_lines(body: bytes, extension: str) -> list[Record]:
+    """Records of a file of JSON lines, whatever compressed it."""
+    if extension.endswith(".gz"):
+        body = gzip.decompress(body)
+    elif extension.endswith(".zst"):
+        body = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(body), read_across_frames=True).read()
+    assert body.endswith(b"\n")
+    return [_with_bytes(orjson.loads(line)) for line in body[:-1].split(b"\n")]
+
+
+def _with_bytes(record: Record) -> Record:
+    """The payload as bytes, as in Avro, and what is left out as null."""
+    text, encoded = record["payload"], record.pop("payload_base64", None)
+    assert text is None or encoded is None
+    if encoded is not None:
+        record["payload"] = base64.b64decode(encoded, validate=True)
+    elif isinstance(text, str):
+        record["payload"] = text.encode()
+    return {"encryption": None, "unreadable": None, **record}
+
+
+def read_files(destination: Destination, *, area: str = "") -> list[StoredFile]:
+    """All objects of messages, in the order of a listing; anything else there fails the test.
+
+    ``area`` is ``_quarantine/`` for what stands there; else that is left out.
+    """
+    files = []
+    for key in destination.keys():
+        place = key.removeprefix(destination.prefix)
+        if place.startswith("_quarantine/") != bool(area):
+            continue
+        folder, _, base = place.removeprefix(area).rpartition("/")
+        name = parse_name(base)
+        assert name is not None, f"{key} is no object of messages"
+        assert str(name) == base
+        body = destination.read(key)
+        records = read_avro(body) if name.format == "avro" else read_lines(body, name.extension)
+        files.append(StoredFile(key, f"{folder}/", name, records))
+    return files
+
+
+def position(record: Record) -> Position:
+    """Where the message stood."""
+    return Position(record["ledger_id"], record["entry_id"], max(record["batch_index"], 0))
+
+
+def partition_of(record: Record) -> str:
+    """Full name of the partition that the message was in."""
+    index = record["partition"]
+    return str(record["topic"]) if index < 0 else f"{record['topic']}-partition-{index}"
+
+
+def time_of(record: Record, *, by_event_time: bool = False) -> int:
+    """The time that decides the window, in milliseconds."""
+    event_time = record["event_time"]
+    if by_event_time and event_time is not None and 0 < event_time <= 253_402_300_799_999:
+        return int(event_time)
+    return int(record["publish_time"])
+
+
+def check_file(file: StoredFile, *, granularity: int = 300, by_event_time: bool = False) -> None:
+    """Hold an object against its name and its folder (of the default template)."""
+    name, records = file.name, file.records
+    places = [position(record) for record in records]
+    assert len(places) > 0, file.key
+    assert len(places) == name.run.messages, file.key
+    assert (places[0], places[-1]) == (name.run.first, name.run.last), file.key
+    assert all(before < after for before, after in zip(places, places[1:], strict=False)), f"{file.key}: out of order"
+    assert {partition_of(record) for record in records} == {partition_of(records[0])}, file.key
+    assert max(records[0]["partition"], 0) == name.partition, file.key
+    assert name.granularity == granularity
+    windows = {_window(time_of(record, by_event_time=by_event_time), granularity) for record in records}
+    assert windows == {name.window}, file.key
+    start = datetime.fromtimestamp(name.window / 1000, tz=timezone.utc)
+    topic = records[0]["topic"].removeprefix("persistent://")
+    assert unquote(file.folder) == f"{topic}/{start:dt=%Y-%m-%d/hh=%H}/"
+
+
+def _window(time: int, granularity: int) -> int:
+    return time - time % (granularity * 1000)
+
+
+def messages_in(
+    destination: Destination, *, granularity: int = 300, by_event_time: bool = False, most: int = 5_000
+) -> dict[str, list[Record]]:
+    """Every message at the destination, by partition, in the order of the partition; all objects checked."""
+    runs: defaultdict[tuple[str, int, str, str], list[FileName]] = defaultdict(list)
+    found: defaultdict[str, list[Record]] = defaultdict(list)
+    for file in read_files(destination):
+        check_file(file, granularity=granularity, by_event_time=by_event_time)
+        assert len(file.records) <= most
+        if isinstance(destination, Bucket):
+            check_metadata(file, destination.metadata(file.key))
+        partition = partition_of(file.records[0])
+        runs[partition, file.name.window, file.name.version, file.name.format].append(file.name)
+        found[partition] += file.records
+    for names in runs.values():
+        # As listed: the order of names is the order of messages.
+        for before, after in zip(names, names[1:], strict=False):
+            assert before.run.last < after.run.first, f"{before} and {after} overlap"
+    for records in found.values():
+        records.sort(key=position)
+        assert len({position(record) for record in records}) == len(records), "a message stands twice"
+    return dict(found)
+
+
+def check_metadata(file: StoredFile, metadata: Mapping[str, str]) -> None:
+    """Hold an object against its user metadata."""
+    run = file.name.run
+    assert metadata["format-version"] == "1"
+    assert metadata["window"] == str(file.name.window)
+    assert metadata["messages"] == str(run.messages)
+    assert (metadata["first-message-id"], metadata["last-message-id"]) == (str(run.first), str(run.last))
+
+
+def positions(records: Iterable[Record]) -> list[Position]:
+    """Where messages stood."""
+    return [position(record) for record in records]
+
+
+def assert_holds(stored: Mapping[str, Sequence[Record]], sent: Mapping[str, Sequence[Position]]) -> None:
+    """Exactly these messages, id by id and in order; partitions without any are left out."""
+    wanted = {partition: list(places) for partition, places in sent.items() if places}
+    assert {partition: positions(records) for partition, records in stored.items()} == wanted
