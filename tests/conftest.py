@@ -8,8 +8,13 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from transforms.testing.pulsar_standalone import PulsarStandalone
+
+# How long an example takes says more about who else uses the machine than about us.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 _run = uuid.uuid4().hex[:6]
 _numbers = itertools.count(1)
