@@ -21,14 +21,15 @@ _MOST = 1_000
 class PassedEntries:
     """Watches the entries of one partition as they are delivered. Times are publish times, in milliseconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: Position) -> None:
+        """``start`` is where the reader begins."""
         self._passed: deque[tuple[Position, int]] = deque()
-        self._ledger = -1
-        self._entry = -1
+        self._ledger = start.ledger
+        self._entry = start.entry - 1
 
     def observe(self, ledger: int, entry: int, publish_time: int) -> bool:
         """Take a delivered entry; True if entries before it were passed over."""
-        expected = self._entry + 1 if ledger == self._ledger else (0 if self._ledger >= 0 else entry)
+        expected = self._entry + 1 if ledger == self._ledger else 0
         self._ledger, self._entry = ledger, entry
         passed = self._passed
         while passed and (passed[0][1] + PATIENCE < publish_time or len(passed) > _MOST):
@@ -37,6 +38,11 @@ class PassedEntries:
             return False
         passed.append((Position(ledger, expected), publish_time))
         return True
+
+    def hold(self, position: Position, publish_time: int) -> None:
+        """Take an entry that is there and will not be delivered as it is."""
+        if not any(at == position for at, _ in self._passed):
+            self._passed.append((position, publish_time))
 
     def oldest(self, now: int) -> Position | None:
         """The first entry that was passed over and may still be a chunk; ``now`` ends the patience with older ones."""

@@ -62,17 +62,18 @@ def partition_ends(
         13: _LATEST if create_at_end or subscription is None else _EARLIEST,
         15: 0,  # do not create the topic
     }
-    with _explained(partition, subscription), _owner(connection, partition) as broker:
+    with explained(partition, subscription), owner(connection, partition) as broker:
         broker.request(wire.Kind.SUBSCRIBE, subscribe)
         answer = broker.request(wire.Kind.GET_LAST_MESSAGE_ID, {1: _CONSUMER, 2: 2})
-    last, marked = _entry(answer, 1), _entry(answer, 3)
+    last, marked = entry_of(answer, 1), entry_of(answer, 3)
     return PartitionEnds(
         behind_last=last.next_entry() if last is not None and last.entry >= 0 else None,
         unacknowledged=marked.next_entry() if subscription is not None and marked is not None else None,
     )
 
 
-def _entry(answer: Fields, number: int) -> Position | None:
+def entry_of(answer: Fields, number: int) -> Position | None:
+    """The entry that a field of type MessageIdData names; None where it is absent. Before the first it is -1."""
     encoded = answer.strings(number)
     if not encoded:
         return None
@@ -82,7 +83,7 @@ def _entry(answer: Fields, number: int) -> Position | None:
 
 
 @contextlib.contextmanager
-def _owner(connection: PulsarConnection, partition: TopicPartition) -> Iterator[wire.Connection]:
+def owner(connection: PulsarConnection, partition: TopicPartition) -> Iterator[wire.Connection]:
     """A connection to the broker that owns the partition."""
     token = read_token(connection.token) if connection.token else None
     tls = wire.Tls(connection.tls_trust_certs, connection.tls_cert, connection.tls_key)
@@ -106,15 +107,16 @@ def _owner(connection: PulsarConnection, partition: TopicPartition) -> Iterator[
         if outcome == _CONNECT:
             # Behind a proxy, the broker is reached at the same address and named in the connection.
             address, behind = (url, named) if proxied else (named, "")
-            with wire.connect(address, token=token, tls=tls, proxy_to=behind) as owner:
-                yield owner
+            with wire.connect(address, token=token, tls=tls, proxy_to=behind) as its_owner:
+                yield its_owner
             return
         url, authoritative = named, answer.number(5)
     raise SourceError(f"{partition.name}: brokers send from one to another; none says that it owns the topic.")
 
 
 @contextlib.contextmanager
-def _explained(partition: TopicPartition, subscription: str | None) -> Iterator[None]:
+def explained(partition: TopicPartition, subscription: str | None = None) -> Iterator[None]:
+    """Turn refusals and broken connections into our errors."""
     try:
         yield
     except wire.ServerRefusal as refusal:

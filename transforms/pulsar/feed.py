@@ -11,6 +11,7 @@ from transforms.pulsar.chunks import PassedEntries
 from transforms.pulsar.client import MessageReader, NoMessageInTime, PulsarClient
 from transforms.pulsar.messages import ClientMessage, TopicPartition
 from transforms.pulsar.positions import Position
+from transforms.pulsar.tail import look_at_tail
 
 #: What is handed over at once, at most.
 CHUNK_MESSAGES = 1_000
@@ -19,6 +20,8 @@ CHUNK_BYTES = 4 * 1024 * 1024
 LOOK_BACK_ENTRIES = 1_000
 _PATIENT_MS = 200
 _HASTY_MS = 10
+#: After so many waits for a message that the broker says to be there, it is asked what it really holds.
+_STALLED = 10
 
 
 @dataclass(slots=True)
@@ -135,7 +138,7 @@ class PartitionFeed:
                 self._partition, look_from, queue_size=self._queue_size, compacted=self._compacted
             )
             try:
-                behind = self._read_from(reader, floor, may_look_back=may_look_back)
+                behind = self._read_from(reader, look_from, floor, may_look_back=may_look_back)
             finally:
                 reader.close()
             if behind is None:
@@ -144,34 +147,46 @@ class PartitionFeed:
             floor, may_look_back = behind, False
             look_from = Position(self._start.ledger, max(self._start.entry - LOOK_BACK_ENTRIES, 0))
 
-    def _read_from(self, reader: MessageReader, floor: Position, *, may_look_back: bool) -> Position | None:
+    def _read_from(
+        self, reader: MessageReader, look_from: Position, floor: Position, *, may_look_back: bool
+    ) -> Position | None:
         """Read until closed (None), or until it turns out that the reader must start further back (where to go on)."""
         read_next = reader.read_next
-        passed = PassedEntries()
+        passed = PassedEntries(look_from)
         look_back_until = Position(floor.ledger, floor.entry + LOOK_BACK_ENTRIES)
         expected = floor
         chunk = Chunk()
         messages, ids, times = chunk.messages, chunk.ids, chunk.publish_times
-        size = publish_time = 0
+        size = publish_time = waited = 0
         ledger = entry = -1
         while not self._closed:
             try:
                 message = read_next(_HASTY_MS if ids else _PATIENT_MS)
             except NoMessageInTime:
-                if ids or not reader.has_next():
-                    chunk.caught_up = not ids
-                    self._hand_over(chunk, size, passed)
-                    chunk = Chunk()
-                    messages, ids, times, size = chunk.messages, chunk.ids, chunk.publish_times, 0
+                if not ids and reader.has_next():
+                    # The broker has entries that the client does not deliver, or not yet.
+                    waited += 1
+                    if waited % _STALLED:
+                        continue
+                    if may_look_back:
+                        return expected
+                    pending = passed.oldest(publish_time) or expected
+                    tail = look_at_tail(self._client.connection, self._partition, pending)
+                    if tail.holds_messages:
+                        continue
+                    passed.hold(pending, tail.publish_time)
+                chunk.caught_up = not ids
+                self._hand_over(chunk, size, passed)
+                chunk = Chunk()
+                messages, ids, times, size = chunk.messages, chunk.ids, chunk.publish_times, 0
                 continue
+            waited = 0
             found = message.message_id()  # type: ignore[attr-defined]
             next_ledger, next_entry, batch = found.ledger_id(), found.entry_id(), found.batch_index()
             if next_entry != entry or next_ledger != ledger:
                 publish_time = message.publish_timestamp()
                 position = Position(next_ledger, next_entry)
                 gap = passed.observe(next_ledger, next_entry, publish_time)
-                if ledger < 0 and next_ledger == floor.ledger:
-                    gap = next_entry > floor.entry
                 if gap and may_look_back and floor <= position < look_back_until:
                     self._hand_over(chunk, size, passed)
                     return expected

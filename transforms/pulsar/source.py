@@ -118,9 +118,9 @@ class PartitionReader:
                     if reached:
                         break
                 elif chunk is not None and self._bounded:
-                    # The broker has no more: what was last at the start has been compacted away since.
-                    resume = chunk.resume
-                    if not tracker.try_claim(Claim(restriction.stop, windows.state, resume)):
+                    # The broker has no more: the last entry ends with the last message read, or holds none.
+                    resume, upto = chunk.resume, restriction.stop
+                    if not tracker.try_claim(Claim(upto, windows.state, resume)):
                         return
                     break
                 elif chunk is not None:

@@ -44,6 +44,8 @@ class Kind(enum.IntEnum):
     SEND = 6
     SEND_RECEIPT = 7
     SEND_ERROR = 8
+    MESSAGE = 9
+    FLOW = 11
     ERROR = 14
     PRODUCER_SUCCESS = 17
     PING = 18
@@ -196,25 +198,39 @@ class Connection:
         Raises ServerRefusal when the broker answers with an error; OSError, TimeoutError or ProtocolError when there
         is no answer.
         """
-        self._send(kind, fields, tail)
+        self.send(kind, fields, tail)
+        return self._answer(time.monotonic() + self._timeout)[1]
+
+    def message(self) -> tuple[Fields, bytes]:
+        """Wait for the next message of a subscription: its command, and the entry as it is stored.
+
+        Raises TimeoutError when none comes, else as ``request`` does.
+        """
         deadline = time.monotonic() + self._timeout
         while True:
-            answered, answer = self._receive(deadline)
+            kind, command, tail = self._answer(deadline)
+            if kind == Kind.MESSAGE:
+                return command, tail
+
+    def _answer(self, deadline: float) -> tuple[int, Fields, bytes]:
+        while True:
+            answered, answer, tail = self._receive(deadline)
             if answered == Kind.PING:
-                self._send(Kind.PONG, {})
+                self.send(Kind.PONG, {})
             elif answered == Kind.ERROR:
                 raise ServerRefusal(answer.number(2), answer.text(3))
             elif answered == Kind.AUTH_CHALLENGE:
                 raise ServerRefusal(_AUTHENTICATION_ERROR, "another authentication than by token is asked for")
             elif answered != Kind.PONG:
-                return answer
+                return answered, answer, tail
 
-    def _send(self, kind: Kind, fields: dict[int, int | str | bytes], tail: bytes = b"") -> None:
+    def send(self, kind: Kind, fields: dict[int, int | str | bytes], tail: bytes = b"") -> None:
+        """Send a command that has no answer."""
         command = encode({1: int(kind), int(kind): encode(fields)})
         self._socket.settimeout(self._timeout)
         self._socket.sendall(struct.pack(">II", _SIZE + len(command) + len(tail), len(command)) + command + tail)
 
-    def _receive(self, deadline: float) -> tuple[int, Fields]:
+    def _receive(self, deadline: float) -> tuple[int, Fields, bytes]:
         (size,) = struct.unpack(">I", self._exactly(_SIZE, deadline))
         if not _SIZE <= size <= _MAX_FRAME:
             raise ProtocolError
@@ -222,7 +238,8 @@ class Connection:
         (command_size,) = struct.unpack(">I", frame[:_SIZE])
         command = Fields(frame[_SIZE : _SIZE + command_size])
         kind = command.number(1)
-        return kind, Fields(command.strings(kind)[0] if command.strings(kind) else b"")
+        fields = Fields(command.strings(kind)[0] if command.strings(kind) else b"")
+        return kind, fields, frame[_SIZE + command_size :]
 
     def _exactly(self, size: int, deadline: float) -> bytes:
         parts = []

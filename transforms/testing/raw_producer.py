@@ -36,6 +36,9 @@ class Message:
     """Milliseconds since 1970. None: the clock decides. Only :func:`send_raw` obeys it."""
     schema_version: int | None = None
     """Only :func:`send_raw` obeys it."""
+    chunk: tuple[str, int, int, int] | None = None
+    """The payload is a chunk of a larger message: its uuid, which chunk of how many, and the size of the whole. Only
+    :func:`send_raw` obeys it."""
     key_is_base64: bool = False
     """The key is bytes in base64, as KeyValue schemas with separated keys have it. Only :func:`send_raw` obeys it."""
 
@@ -118,7 +121,11 @@ def _batch(producer: str, sequence: int, messages: Sequence[Message]) -> bytes:
 def _metadata(producer: str, sequence: int, message: Message) -> bytes:
     publish_time = int(time.time() * 1000) if message.publish_time is None else message.publish_time
     version = None if message.schema_version is None else struct.pack(">q", message.schema_version)
-    return encode({1: producer, 2: sequence, 3: publish_time}) + _encode_present({16: version})
+    chunk: dict[int, int | str | bytes | None] = {}
+    if message.chunk is not None:
+        uuid, index, count, size = message.chunk
+        chunk = {26: uuid, 27: count, 28: size, 29: index}
+    return encode({1: producer, 2: sequence, 3: publish_time}) + _encode_present({16: version, **chunk})
 
 
 def _properties(number: int, message: Message) -> bytes:

@@ -57,7 +57,7 @@ def test_an_id_without_batch_index_is_the_whole_entry(text):
         ("12:5:-2", "no message has such an id"),
         ("12:", "neither earliest"),
         ("12:5:3:4", "neither earliest"),
-        ("２:5", "neither earliest"),
+        ("\uff12:5", "neither earliest"),
     ],
 )
 def test_a_wrong_point_is_explained(text, said):

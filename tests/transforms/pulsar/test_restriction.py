@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
-from transforms.pulsar.restriction import Claim, PartitionRange, PartitionRangeCoder, ReadRange, ReadRangeCoder, ReadTracker
+from transforms.pulsar.restriction import (
+    Claim,
+    PartitionRange,
+    PartitionRangeCoder,
+    ReadRange,
+    ReadRangeCoder,
+    ReadTracker,
+)
 from transforms.pulsar.windows import WindowState
 
 START, MIDDLE, STOP = Position(1, 0), Position(1, 5, 3), Position(2, 0)

@@ -1,0 +1,231 @@
+"""The source on a real broker, slice by slice as a runner drives it, and as a transform of anyone's pipeline."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.sdf_utils import RestrictionTrackerView, ThreadsafeRestrictionTracker
+from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.utils.timestamp import Timestamp
+
+from transforms.pulsar import PulsarConnection, ReadFromPulsar, feed, source
+from transforms.pulsar.ends import partition_ends
+from transforms.pulsar.feed import LOOK_BACK_ENTRIES
+from transforms.pulsar.messages import MessageBatch, Seal, TopicPartition
+from transforms.pulsar.positions import EARLIEST, LATEST, Position
+from transforms.pulsar.restriction import ReadRange, ReadTracker
+from transforms.pulsar.source import FOREVER, PartitionReader, ReadSettings, advance, close_readers
+from transforms.pulsar.windows import WindowRule
+from transforms.testing.producers import produce
+from transforms.testing.raw_producer import Message, Sent, send_raw
+
+RULE = WindowRule(size=60_000, disorder=1_000)
+
+
+@pytest.fixture
+def settings(broker) -> Iterator[ReadSettings]:
+    made = ReadSettings(PulsarConnection(broker.service_url), windows=RULE, run=uuid.uuid4().hex)
+    yield made
+    close_readers(made.run)
+
+
+class Slice:
+    """One call of process, with Beam's own tracker view around the restriction."""
+
+    def __init__(self, settings: ReadSettings, partition: TopicPartition, restriction: ReadRange, *, bounded: bool):
+        tracker = ThreadsafeRestrictionTracker(ReadTracker(restriction))
+        self.watermarks: list[int] = []
+        reader = PartitionReader(settings, bounded=bounded)
+        self.values = list(reader.read(partition, RestrictionTrackerView(tracker), self.watermarks.append))
+        tracker.check_done()
+        deferred = tracker.deferred_status()
+        self.residual: ReadRange | None = deferred[0] if deferred else None
+        self.delay = float(deferred[1].micros) / 1e6 if deferred and deferred[1] else 0.0
+
+    @property
+    def ids(self) -> list[Position]:
+        return [
+            Position(ledger, entry, max(batch, 0))
+            for value in self.values
+            if isinstance(value, MessageBatch)
+            for ledger, entry, batch in value.ids
+        ]
+
+    @property
+    def seals(self) -> list[Seal]:
+        return [value for value in self.values if isinstance(value, Seal)]
+
+
+def positions(sent: list[Sent]) -> list[Position]:
+    return [each.position for each in sent]
+
+
+def whole(settings: ReadSettings, partition: TopicPartition) -> ReadRange:
+    return ReadRange(EARLIEST, partition_ends(settings.connection, partition).behind_last)
+
+
+def all_slices(settings: ReadSettings, partition: TopicPartition, restriction: ReadRange, *, anew: bool) -> list[Slice]:
+    """Read to the end, through all residuals; ``anew``: as if each slice ran in another process."""
+    slices = []
+    current: ReadRange | None = restriction
+    while current is not None:
+        slices.append(Slice(settings, partition, current, bounded=True))
+        if anew:
+            close_readers(settings.run)
+        current = slices[-1].residual
+    return slices
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["same process", "another process each time"])
+def test_slices_cover_a_partition_in_order_without_gap_or_overlap(broker, topic, settings, monkeypatch, anew):
+    monkeypatch.setattr(source, "SLICE_MESSAGES", 1_500)
+    partition = TopicPartition(topic())
+    sent = produce(broker.service_url, partition.topic, 10_000)
+    slices = all_slices(settings, partition, whole(settings, partition), anew=anew)
+    assert len(slices) > 3
+    assert [each for one in slices for each in one.ids] == positions(sent)
+    assert [seal.before for seal in slices[-1].seals][-1] == FOREVER
+
+
+def test_a_restriction_begins_and_ends_inside_a_producer_batch(broker, topic, settings):
+    partition = TopicPartition(topic())
+    sent = positions(send_raw(broker.service_url, partition.topic, [Message(b"%d" % i) for i in range(10)], batch=True))
+    (one,) = all_slices(settings, partition, ReadRange(sent[3], sent[7]), anew=False)
+    assert one.ids == sent[3:7]
+
+
+def test_batches_stay_inside_one_window_and_seals_follow_the_message_that_brings_them(broker, topic, settings):
+    partition = TopicPartition(topic())
+    times = [0, 59_999, 60_500, 61_000, 10, 122_000]
+    send_raw(broker.service_url, partition.topic, [Message(b"x", publish_time=10**12 + at) for at in times])
+    (one,) = all_slices(settings, partition, whole(settings, partition), anew=False)
+    start = 10**12 - 10**12 % 60_000
+    seen = [
+        [each - 10**12 for each in value.publish_times] if isinstance(value, MessageBatch) else value.before - start
+        for value in one.values
+    ]
+    boundary = (10**12 - start) % 60_000
+    assert {RULE.window(value.publish_times[0]) for value in one.values if isinstance(value, MessageBatch)}
+    for value in one.values:
+        if isinstance(value, MessageBatch):
+            assert len({RULE.window(each) for each in value.publish_times}) == 1
+    assert sum(len(value.publish_times) for value in one.values if isinstance(value, MessageBatch)) == len(times)
+    assert seen[-1] == FOREVER - start
+    assert boundary < 60_000
+
+
+def test_an_idle_partition_defers_seals_by_the_wall_clock_and_moves_its_watermark(broker, topic, settings):
+    partition = TopicPartition(topic())
+    broker.admin.create_topic(partition.topic)
+    before = time.time_ns() // 1_000_000
+    one = Slice(settings, partition, ReadRange(EARLIEST, LATEST), bounded=False)
+    assert one.ids == []
+    assert one.delay > 0
+    assert one.residual is not None
+    assert one.residual.stop == LATEST
+    (seal,) = one.seals
+    assert RULE.window(before - RULE.disorder) <= seal.before <= before + 60_000
+    assert one.watermarks[-1] >= before - RULE.disorder
+
+
+def test_an_unbounded_partition_is_read_on_from_its_residual(broker, topic, settings):
+    partition = TopicPartition(topic())
+    sent = produce(broker.service_url, partition.topic, 50)
+    restriction, got = ReadRange(EARLIEST, LATEST), []
+    while len(got) < 50:
+        one = Slice(settings, partition, restriction, bounded=False)
+        got += one.ids
+        restriction = one.residual
+    later = produce(broker.service_url, partition.topic, 50, seed=1)
+    while len(got) < 100:
+        one = Slice(settings, partition, restriction, bounded=False)
+        got += one.ids
+        restriction = one.residual
+    assert got == positions(sent) + positions(later)
+    assert restriction.windows.high > 0
+
+
+def test_the_manual_watermark_only_moves_forward():
+    estimator = ManualWatermarkEstimator(None)
+    advance(estimator, 5_000)
+    advance(estimator, 4_000)
+    assert estimator.current_watermark() == Timestamp(5)
+
+
+def chunk(index: int, payload: bytes = b"part", count: int = 2, name: str = "u1") -> Message:
+    return Message(payload, chunk=(name, index, count, count * len(payload)))
+
+
+def test_a_chunked_message_is_read_whole_when_reading_resumes_between_its_chunks(broker, topic, settings, monkeypatch):
+    """Its first chunk lies before messages that have been read already, in another process."""
+    monkeypatch.setattr(source, "SLICE_MESSAGES", 1)
+    monkeypatch.setattr(feed, "CHUNK_MESSAGES", 1)
+    partition = TopicPartition(topic())
+    sent = positions(
+        send_raw(broker.service_url, partition.topic, [Message(b"a"), chunk(0), Message(b"b"), Message(b"c"), chunk(1)])
+    )
+    slices = all_slices(settings, partition, ReadRange(EARLIEST, sent[4].next_entry()), anew=True)
+    assert [each for one in slices for each in one.ids] == [sent[0], sent[2], sent[3], sent[4]]
+    assert [one.residual.look_from for one in slices[1:3]] == [sent[1], sent[1]]
+
+
+def test_a_seal_does_not_pass_the_first_chunk_of_a_message_that_is_not_complete(broker, topic, settings):
+    """What lies before a seal's position may be acknowledged, and the broker then deletes it."""
+    partition = TopicPartition(topic())
+    sent = positions(send_raw(broker.service_url, partition.topic, [Message(b"a"), chunk(0), Message(b"b")]))
+    (one,) = all_slices(settings, partition, ReadRange(EARLIEST, sent[2].next_entry()), anew=False)
+    assert one.ids == [sent[0], sent[2]]
+    assert one.seals[-1].position == sent[1]
+
+
+def test_a_chunked_message_that_begins_before_the_start_belongs_to_what_is_read(broker, topic, settings):
+    partition = TopicPartition(topic())
+    sent = positions(
+        send_raw(broker.service_url, partition.topic, [Message(b"a"), chunk(0), Message(b"b"), chunk(1), Message(b"c")])
+    )
+    (one,) = all_slices(settings, partition, ReadRange(sent[2], sent[4].next_entry()), anew=False)
+    assert one.ids == [sent[2], sent[3], sent[4]]
+    assert sent[4].entry < LOOK_BACK_ENTRIES
+
+
+def test_a_chunked_message_that_is_the_only_one_behind_the_start_is_read(broker, topic, settings):
+    partition = TopicPartition(topic())
+    sent = positions(send_raw(broker.service_url, partition.topic, [Message(b"a"), chunk(0), chunk(1)]))
+    slices = all_slices(settings, partition, ReadRange(sent[2], sent[2].next_entry()), anew=False)
+    assert [each for one in slices for each in one.ids] == [sent[2]]
+
+
+def test_a_chunk_whose_others_never_come_does_not_hold_a_run_up(broker, topic, settings):
+    partition = TopicPartition(topic())
+    sent = positions(send_raw(broker.service_url, partition.topic, [Message(b"a"), chunk(0), Message(b"b"), chunk(0)]))
+    orphan = positions(send_raw(broker.service_url, partition.topic, [chunk(1, name="u2")]))
+    slices = all_slices(settings, partition, ReadRange(EARLIEST, orphan[0].next_entry()), anew=False)
+    assert [each for one in slices for each in one.ids] == [sent[0], sent[2]]
+    assert slices[-1].seals[-1].position == sent[1]
+
+
+def test_messages_are_elements_of_anyones_pipeline(broker, topic):
+    name = topic(partitions=2)
+    produce(broker.service_url, name, 1_000, partitions=2)
+
+    def facts(message: Any, stamp: Any = beam.DoFn.TimestampParam) -> tuple[int, bool, bool]:
+        return message.partition, stamp.micros == message.publish_time * 1000, message.key is not None
+
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        counted = (
+            pipeline | ReadFromPulsar(broker.service_url, name) | beam.Map(facts) | beam.combiners.Count.PerElement()
+        )
+        assert_that(counted, equal_to([((0, True, True), 500), ((1, True, True), 500)]))
+
+
+def test_a_batch_that_would_leave_its_process_is_refused_with_the_cure(broker, topic, settings):
+    coder = source.SourceElementCoder()
+    with pytest.raises(TypeError, match="right behind the source, before any shuffle, or use ReadFromPulsar"):
+        coder.encode(Seal(TopicPartition("t"), 1, EARLIEST))
