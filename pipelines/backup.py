@@ -24,6 +24,7 @@ from transforms.errors import BackupError, ConfigurationError
 from transforms.files.format import RecordEncoder
 from transforms.files.formats import EncoderFactory
 from transforms.progress import progress_of
+from transforms.pulsar.admin import PulsarAdmin
 from transforms.pulsar.client import connect, disconnect
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.messages import TopicPartition
@@ -142,7 +143,8 @@ def _make_encoder(factory: EncoderFactory, connection: PulsarConnection) -> Reco
         return factory()
     from transforms.pulsar.schemas import SchemaSource  # noqa: PLC0415 - only --payload=value needs it
 
-    return factory(SchemaSource(connect(connection)))
+    admin = PulsarAdmin(connection) if connection.admin_url else None
+    return factory(SchemaSource(connect(connection), admin))
 
 
 def _acknowledge(config: BackupConfig, resolution: Resolution, results: RunResults, summary: Summary) -> None:

@@ -10,10 +10,9 @@ type without a namespace would silently take over that of the record around it (
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from transforms.pulsar.messages import ClientMessage, PulsarMessage, TopicPartition
+from transforms.pulsar.messages import ClientMessage, PulsarMessage, TopicPartition
 
 #: The types of the envelope. A topic's schema that has one of these names for itself makes them longer.
 RECORD_NAME: Final = "PulsarMessage"
@@ -177,9 +176,6 @@ def read_message(
     deliver becomes None (properties: empty) and is named in ``unreadable``; nothing else is ever lost. Raises
     nothing for a message that the client delivered.
     """
-    # Here, because the source of transforms.pulsar reads its messages with this module.
-    from transforms.pulsar.messages import PulsarMessage  # noqa: PLC0415
-
     unreadable: list[str] = []
     payload = message.data()
     event_time: int | None = message.event_timestamp()

@@ -1,14 +1,16 @@
 """The Pulsar source: ``ReadFromPulsar`` for anyone's pipeline, and the batches that the backup reads."""
 
-from transforms.pulsar.connection import PulsarConnection
-from transforms.pulsar.messages import MessageBatch, PulsarMessage, Seal, TopicPartition
-from transforms.pulsar.positions import Position
-from transforms.pulsar.read import ReadFromPulsar
-from transforms.pulsar.source import ReadSettings, read_batches
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transforms.pulsar.connection import PulsarConnection
+    from transforms.pulsar.messages import MessageBatch, PulsarMessage, Seal, TopicPartition
+    from transforms.pulsar.read import ReadFromPulsar
+    from transforms.pulsar.source import ReadSettings, read_batches
 
 __all__ = [
     "MessageBatch",
-    "Position",
     "PulsarConnection",
     "PulsarMessage",
     "ReadFromPulsar",
@@ -17,3 +19,20 @@ __all__ = [
     "TopicPartition",
     "read_batches",
 ]
+_MODULES = {
+    "MessageBatch": "messages",
+    "PulsarConnection": "connection",
+    "PulsarMessage": "messages",
+    "ReadFromPulsar": "read",
+    "ReadSettings": "source",
+    "Seal": "messages",
+    "TopicPartition": "messages",
+    "read_batches": "source",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import when asked for: the pure modules below need neither Beam nor the client, which take a second to load."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

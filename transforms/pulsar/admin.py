@@ -43,6 +43,11 @@ class PulsarAdmin:
         """Ledgers and cursors of a partition, as the broker tells them; empty where it does not know the topic."""
         return self._get(f"{_path(partition)}/internalStats") or {}
 
+    def schema_properties(self, topic: str, version: int) -> dict[str, str]:
+        """The properties of a version of a topic's schema; empty where there is no such version."""
+        found = self._get(f"admin/v2/schemas/{_quoted(topic.partition('://')[2])}/schema/{version}") or {}
+        return dict(found.get("properties") or {})
+
     def broker_of(self, partition: TopicPartition, listener_name: str | None = None) -> str:
         """The address of the broker that owns a partition, in the binary protocol."""
         listener = f"?listenerName={quote(listener_name, safe='')}" if listener_name else ""
