@@ -160,10 +160,19 @@ class PulsarAdmin:
         before = set(self.ledgers(topic))
         self.unload(topic)
         deadline = time.monotonic() + timeout
-        while before & set(self.ledgers(topic)):
+        refusal: AdminError | None = None
+        while True:
+            try:
+                if not before & set(self.ledgers(topic)):
+                    return
+                self.request("POST", f"{topic_path(topic)}/trim")
+            except AdminError as error:
+                # A topic that is being closed and loaded again may refuse for a moment.
+                refusal = error
             if time.monotonic() > deadline:
-                raise TimeoutError(f"Ledgers of {topic} are kept by retention or by a subscription: {sorted(before)}.")
-            self.request("POST", f"{topic_path(topic)}/trim")
+                raise TimeoutError(
+                    f"Ledgers of {topic} are kept by retention or by a subscription: {sorted(before)}."
+                ) from refusal
             time.sleep(0.05)
 
     def compact(self, topic: str, *, timeout: float = 60) -> None:
