@@ -2,7 +2,7 @@
 
 Starts a small broker and a COS server of our own on the loopback interface, produces messages, runs the real job
 through its real COS sink in both formats, reads every object back and counts. Exit code 0 if every message was found
-exactly once and unchanged and a second run wrote nothing, 1 if not, 130 after Ctrl-C.
+exactly once and unchanged and a second run wrote nothing, 1 if not, 130 after Ctrl-C, 143 after SIGTERM.
 
 Both servers are stand-ins. pulsar-lite has no partitions, no tokens and no admin REST, and it forgets what was
 acknowledged. The COS server checks signatures and keeps COS's documented rules, and is not COS.
@@ -56,6 +56,15 @@ _PIPED_WIDTH = 132
 _VALUE_SHOWN = 70
 _LINE_SHOWN = 500
 _INTERRUPTED = 130
+_TERMINATED = 143
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: ends everything as Ctrl-C does."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
 
 
 @dataclass(frozen=True)
@@ -81,13 +90,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     cast(Any, sys.stdout).reconfigure(errors="replace")  # the messages hold many scripts, and not every terminal does
     console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False, emoji=False, markup=False)
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, _terminate)
         return _demo(console, keep)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         console.print("\ninterrupted")
         sys.stdout.flush()
         # Not sys.exit: that waits for the threads of a runner that was broken off.
-        os._exit(_INTERRUPTED)
+        os._exit(_TERMINATED if isinstance(error, _Terminated) else _INTERRUPTED)
 
 
 def _demo(console: Console, keep: Path | None) -> int:
