@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,19 @@ class Bucket:
     def written(self) -> dict[str, float]:
         """When each object was written: whoever writes one again changes it."""
         return {stored.key: stored.modified for stored in self.server.disk.list(TEST_BUCKET, self.prefix, "", -1)}
+
+    def when_stored(self, count: int) -> threading.Event:
+        """An event that comes when so many objects, spooled parts apart, stand here."""
+        disk, reached = self.server.disk, threading.Event()
+        put = type(disk).put
+
+        def watched(bucket: str, key: str, *rest: Any) -> None:
+            put(disk, bucket, key, *rest)
+            if sum(not key.startswith(f"{self.prefix}_spool/") for key in self.keys()) >= count:
+                reached.set()
+
+        disk.put = watched  # type: ignore[method-assign]
+        return reached
 
     @contextlib.contextmanager
     def counted(self) -> Iterator[Counter[str]]:
@@ -176,12 +190,15 @@ def start_job(argv: Sequence[str], environment: Mapping[str, str] = SECRETS) -> 
     )
 
 
-def run_process(argv: Sequence[str], environment: Mapping[str, str] = SECRETS) -> Run:
-    """Run the job as a process of its own, to its end."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        start_job([*argv, f"--summary_file={folder}/summary.json"], environment) as process,
-    ):
-        _, errors = process.communicate()
+def run_process(argv: Sequence[str], environment: Mapping[str, str] = SECRETS, *, seconds: float = 120) -> Run:
+    """Run the job as a process of its own, to its end; one that takes longer is killed and fails the test."""
+    with tempfile.TemporaryDirectory() as folder:
         summary = Path(folder, "summary.json")
+        with start_job([*argv, f"--summary_file={summary}"], environment) as process:
+            try:
+                _, errors = process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                _, errors = process.communicate()
+                raise AssertionError(f"the job did not end within {seconds} s: {errors}") from None
         return Run(process.returncode, errors, json.loads(summary.read_bytes()) if summary.exists() else {})

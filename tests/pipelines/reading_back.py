@@ -10,13 +10,14 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
-from urllib.parse import unquote
 from unittest.mock import patch
+from urllib.parse import unquote
 
 import fastavro
 import fastavro.read
@@ -75,7 +76,7 @@ def read_files(destination: Destination, *, area: str = "") -> list[StoredFile]:
     ``area`` is ``_quarantine/`` for what stands there; else that is left out.
     """
     files = []
-    for key in destination.keys():
+    for key in destination:
         place = key.removeprefix(destination.prefix)
         if place.startswith("_quarantine/") != bool(area):
             continue
@@ -115,7 +116,7 @@ def check_file(file: StoredFile, *, granularity: int = 300, by_event_time: bool 
     assert len(places) > 0, file.key
     assert len(places) == name.run.messages, file.key
     assert (places[0], places[-1]) == (name.run.first, name.run.last), file.key
-    assert all(before < after for before, after in zip(places, places[1:], strict=False)), f"{file.key}: out of order"
+    assert all(before < after for before, after in itertools.pairwise(places)), f"{file.key}: out of order"
     assert {partition_of(record) for record in records} == {partition_of(records[0])}, file.key
     assert max(records[0]["partition"], 0) == name.partition, file.key
     assert name.granularity == granularity
@@ -146,7 +147,7 @@ def messages_in(
         found[partition] += file.records
     for names in runs.values():
         # As listed: the order of names is the order of messages.
-        for before, after in zip(names, names[1:], strict=False):
+        for before, after in itertools.pairwise(names):
             assert before.run.last < after.run.first, f"{before} and {after} overlap"
     for records in found.values():
         records.sort(key=position)

@@ -172,7 +172,7 @@ def test_a_start_behind_the_end_is_an_empty_run_for_ids(broker, batched, bucket)
 
 
 def test_a_date_time_start_behind_the_end_is_refused(broker, batched, bucket):
-    index, time = batched.cut()
+    _index, time = batched.cut()
     run = refused(broker, batched.name, bucket, f"--start={time}", f"--end={time - 1}")
     assert run.code == 2
     assert "is not before" in run.errors
