@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam.coders import Coder, registry
+from apache_beam.coders import BytesCoder, Coder, registry
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec
 from apache_beam.transforms.window import FixedWindows, GlobalWindow, GlobalWindows
@@ -163,22 +163,6 @@ class ElementCoder(Coder):  # type: ignore[misc]
         return Element
 
 
-class PartitionFilesCoder(Coder):  # type: ignore[misc]
-    """The stable encoding of the state of a partition."""
-
-    def encode(self, value: PartitionFiles) -> bytes:
-        """Encode."""
-        return encode_state(value)
-
-    def decode(self, encoded: bytes) -> PartitionFiles:
-        """Decode."""
-        return decode_state(encoded)
-
-    def is_deterministic(self) -> bool:
-        """True."""
-        return True
-
-
 registry.register_coder(Element, ElementCoder)
 
 
@@ -218,8 +202,9 @@ class _EncodeRecords(beam.DoFn):  # type: ignore[misc]
 class _RollFiles(beam.DoFn):  # type: ignore[misc]
     """Keyed by partition, in the global window; see ``transforms.files.roll`` for the rules of the cut."""
 
-    FILES = ReadModifyWriteStateSpec("files", PartitionFilesCoder())
-    WAITING = BagStateSpec("waiting", ElementCoder())
+    # Encoded here, not by a coder: Beam's state cache measures what it keeps object by object, and bytes are one.
+    FILES = ReadModifyWriteStateSpec("files", BytesCoder())
+    WAITING = BagStateSpec("waiting", BytesCoder())
 
     def __init__(self, settings: WriteSettings) -> None:
         self._settings = settings
@@ -253,13 +238,14 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
     ) -> Iterator[Any]:
         name, value = element
         try:
-            state = files.read() or PartitionFiles()
+            known = files.read()
+            state = decode_state(known) if known else PartitionFiles()
             report = self._roll(TopicPartition.parse(name), state, value, waiting)
         except Exception as error:
             progress_of(self._settings.run).failed(error)
             raise
         if report is None:
-            files.write(state)
+            files.write(encode_state(state))
         else:
             files.clear()
             yield beam.pvalue.TaggedOutput(PARTITIONS, report)
@@ -283,7 +269,12 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
     ) -> PartitionReport | None:
         """Take the element in. Gives the report once the partition has been read to its end."""
         before = state.stored, state.quarantined
-        roller = Roller(state, self._settings.limits, partial(self._stored.runs, partition), waiting.read)
+        roller = Roller(
+            state,
+            self._settings.limits,
+            partial(self._stored.runs, partition),
+            lambda: map(Records.from_bytes, waiting.read()),
+        )
         if isinstance(value, Records):
             roller.add(value)
         elif isinstance(value, SealMark):
@@ -297,7 +288,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         if kept is not None:
             waiting.clear()
         for piece in roller.added if kept is None else kept:
-            waiting.add(piece)
+            waiting.add(piece.to_bytes())
         if not isinstance(value, SealMark) or value.before < FOREVER:
             return None
         return PartitionReport(

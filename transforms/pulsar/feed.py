@@ -154,11 +154,13 @@ class PartitionFeed:
         read_next = reader.read_next
         passed = PassedEntries(look_from)
         look_back_until = Position(floor.ledger, floor.entry + LOOK_BACK_ENTRIES)
-        expected = floor
+        # What has been given out last; before floor, at first. A message outside a batch has batch index -1.
+        last = (floor.ledger, floor.entry, floor.batch - 1 if floor.batch else -2)
+        compacted = self._compacted
         chunk = Chunk()
         messages, ids, times = chunk.messages, chunk.ids, chunk.publish_times
         size = publish_time = waited = 0
-        ledger = entry = -1
+        ledger = entry = batch = -1
         while not self._closed:
             try:
                 message = read_next(_HASTY_MS if ids else _PATIENT_MS)
@@ -169,8 +171,8 @@ class PartitionFeed:
                     if waited % _STALLED:
                         continue
                     if may_look_back:
-                        return expected
-                    pending = passed.oldest(publish_time) or expected
+                        return _behind(last)
+                    pending = passed.oldest(publish_time) or _behind(last)
                     tail = look_at_tail(self._client.connection, self._partition, pending)
                     if tail.holds_messages:
                         continue
@@ -182,20 +184,21 @@ class PartitionFeed:
                 continue
             waited = 0
             found = message.message_id()  # type: ignore[attr-defined]
-            next_ledger, next_entry, batch = found.ledger_id(), found.entry_id(), found.batch_index()
-            if next_entry != entry or next_ledger != ledger:
+            batch, previous = found.batch_index(), batch
+            # The rest of a batch follows in a row, and shares what is asked here: each question costs a call.
+            if batch <= 0 or batch != previous + 1 or compacted:
+                ledger, entry = found.ledger_id(), found.entry_id()
                 publish_time = message.publish_timestamp()
-                position = Position(next_ledger, next_entry)
-                gap = passed.observe(next_ledger, next_entry, publish_time)
-                if gap and may_look_back and floor <= position < look_back_until:
+                gap = passed.observe(ledger, entry, publish_time)
+                if gap and may_look_back and floor <= (ledger, entry, 0) < look_back_until:
                     self._hand_over(chunk, size, passed)
-                    return expected
-                ledger, entry = next_ledger, next_entry
-            if (next_ledger, next_entry, max(batch, 0)) < expected:
+                    return _behind(last)
+            place = (ledger, entry, batch)
+            if place <= last:
                 continue  # read only for the chunks before the start, or given twice after a reconnection
-            expected = Position(next_ledger, next_entry, max(batch, 0) + 1)
+            last = place
             messages.append(message)
-            ids.append((next_ledger, next_entry, batch))
+            ids.append(place)
             times.append(publish_time)
             size += message.length()
             if len(ids) >= CHUNK_MESSAGES or size >= CHUNK_BYTES:
@@ -216,3 +219,9 @@ class PartitionFeed:
             self._chunks.append(chunk)
             self._bytes += size
             self._changed.notify_all()
+
+
+def _behind(place: tuple[int, int, int]) -> Position:
+    """The first position behind a place, as ``_read_from`` keeps it."""
+    ledger, entry, batch = place
+    return Position(ledger, entry, max(batch + 1, 0))

@@ -25,7 +25,7 @@ from transforms.pulsar.feed import Chunk, PartitionFeed
 from transforms.pulsar.messages import MessageBatch, Seal, SourceElement, TopicPartition
 from transforms.pulsar.positions import Position
 from transforms.pulsar.restriction import Claim, PartitionRange, ReadRange, ReadRangeCoder, ReadTracker
-from transforms.pulsar.windows import WindowRule, WindowTracker
+from transforms.pulsar.windows import MAX_TIME, WindowRule, WindowTracker
 
 #: Seals every window.
 FOREVER = 2**62
@@ -162,7 +162,7 @@ def _batches(
     if rule.by_event_time:
         times = [rule.time(at, message.event_timestamp()) for at, message in zip(publish_times, messages, strict=True)]
     else:
-        times = [rule.time(at, 0) for at in publish_times]
+        times = publish_times if max(publish_times) <= MAX_TIME else [rule.time(at, 0) for at in publish_times]
     spans: dict[int, list[slice]] = {}
 
     def gathered() -> Iterator[MessageBatch]:
