@@ -199,11 +199,12 @@ class Subscription:
 
         Going backwards is ignored by the broker.
         """
-        if position.entry == 0 and position.batch == 0:
+        if position.entry == 0:
             return  # the entry before is in a ledger whose number we do not know; the next acknowledgement covers it
-        entry, batch = (position.entry - 1, -1) if position.batch == 0 else (position.entry, position.batch - 1)
+        # Always the entry before: the client knows no batch size of an id made by hand, and takes an index inside a
+        # batch for all of its entry. [measured with pulsar-client 3.13]
         with explained(self._connection, self._partition.name):
-            self._consumer.acknowledge_cumulative(_wire_id(position.ledger, entry, batch))
+            self._consumer.acknowledge_cumulative(_wire_id(position.ledger, position.entry - 1, -1))
 
 
 def start_of(message: Any) -> Position:
