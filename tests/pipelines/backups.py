@@ -35,7 +35,7 @@ class Destination(Protocol):
         """The options of the job that name it."""
         ...
 
-    def keys(self) -> list[str]:
+    def listed(self) -> list[str]:
         """All keys below the prefix, in order."""
         ...
 
@@ -56,7 +56,7 @@ class Bucket:
         url = f"cos://{TEST_BUCKET}/{self.prefix}"
         return [f"--destination={url}", f"--cos_endpoint={self.server.endpoint}", "--cos_region=ap-guangzhou"]
 
-    def keys(self) -> list[str]:
+    def listed(self) -> list[str]:
         return self.server.stored_keys(TEST_BUCKET, self.prefix)
 
     def read(self, key: str) -> bytes:
@@ -64,7 +64,7 @@ class Bucket:
 
     def contents(self) -> dict[str, bytes]:
         """Every object: its key, and its bytes."""
-        return {key: self.read(key) for key in self.keys()}
+        return {key: self.read(key) for key in self.listed()}
 
     def metadata(self, key: str) -> dict[str, str]:
         """User metadata of an object, without its prefix."""
@@ -84,7 +84,7 @@ class Bucket:
 
         def watched(bucket: str, key: str, *rest: Any) -> None:
             put(disk, bucket, key, *rest)
-            if sum(not key.startswith(f"{self.prefix}_spool/") for key in self.keys()) >= count:
+            if sum(not key.startswith(f"{self.prefix}_spool/") for key in self.listed()) >= count:
                 reached.set()
 
         disk.put = watched  # type: ignore[method-assign]
@@ -109,7 +109,7 @@ class Folder:
     def options(self) -> list[str]:
         return [f"--destination=file://{self.path}/"]
 
-    def keys(self) -> list[str]:
+    def listed(self) -> list[str]:
         return sorted(str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file())
 
     def read(self, key: str) -> bytes:
@@ -179,11 +179,12 @@ def assert_sentences_only(errors: str) -> None:
 
 
 def start_job(argv: Sequence[str], environment: Mapping[str, str] = SECRETS) -> subprocess.Popen[str]:
-    """Start the job as a process of its own."""
+    """Start the job as a process of its own; of ``COS_…``, it sees only what is given here."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("COS_")}
     return subprocess.Popen(
         [sys.executable, "-m", "pipelines.backup", *argv],
         cwd=_ROOT,
-        env={**os.environ, **environment},
+        env={**clean, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -81,8 +81,8 @@ def connected(service_url: str) -> pulsar.Client:
 def sending(service_url: str, topics: Sequence[str], *, batch: int = 10) -> Iterator[dict[str, list[Position]]]:
     """Keep sending to partitions in turn while the body runs.
 
-    Gives what was sent, complete when the body has ended. Each has at least one batch before the body begins and after it has
-    ended.
+    Gives what was sent, complete when the body has ended. To each partition at least one batch goes before the body
+    begins, and one after it has ended.
     """
     client = connected(service_url)
     sent: dict[str, list[Position]] = {name: [] for name in topics}

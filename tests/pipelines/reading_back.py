@@ -76,7 +76,7 @@ def read_files(destination: Destination, *, area: str = "") -> list[StoredFile]:
     ``area`` is ``_quarantine/`` for what stands there; else that is left out.
     """
     files = []
-    for key in destination:
+    for key in destination.listed():
         place = key.removeprefix(destination.prefix)
         if place.startswith("_quarantine/") != bool(area):
             continue

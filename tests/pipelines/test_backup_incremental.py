@@ -112,12 +112,12 @@ class WithoutSpool:
         self.prefix, self.read, self.options = bucket.prefix, bucket.read, bucket.options
         self._bucket = bucket
 
-    def keys(self) -> list[str]:
-        return [key for key in self._bucket if not key.startswith(f"{self.prefix}_spool/")]
+    def listed(self) -> list[str]:
+        return [key for key in self._bucket.listed() if not key.startswith(f"{self.prefix}_spool/")]
 
     def written(self) -> dict[str, float]:
         times = self._bucket.written()
-        return {key: times[key] for key in self.keys()}
+        return {key: times[key] for key in self.listed()}
 
 
 def killed_when(bucket: Bucket, stored: int, argv: list[str]) -> None:

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from tests.pipelines.backups import backup, refused
+from tests.pipelines.producing import acknowledge, numbered, publish_times, send
+from tests.pipelines.reading_back import assert_holds, messages_in
+from transforms.cos.retry import RetryPolicy
+from transforms.pulsar.positions import Position
+from transforms.testing.cos_faults import ALWAYS
+
+
+def cursor(broker, topic: str, subscription: str) -> Position:
+    """The first entry that a subscription has not acknowledged."""
+    marked = broker.admin.internal_stats(topic)["cursors"][subscription]["markDeletePosition"]
+    return Position(*map(int, marked.split(":"))).next_entry()
+
+
+def subscriptions(broker, topic: str) -> dict:
+    return broker.admin.stats(topic)["subscriptions"]
+
+
+def with_admin(broker, admin: bool) -> list[str]:
+    return [f"--admin_url={broker.admin_url}"] if admin else []
+
+
+@pytest.mark.parametrize("admin", [False, True])
+def test_a_missing_subscription_is_created_durable_at_the_earliest_message(broker, client, topic, bucket, admin):
+    name = topic()
+    places = send(client, name, numbered(30), batch=10)
+    options = ["--subscription=made", "--acknowledge=never", *with_admin(broker, admin)]
+    backup(broker, name, bucket, *options)
+    assert_holds(messages_in(bucket), {name: places})
+    made = subscriptions(broker, name)["made"]
+    assert made["durable"]
+    assert made["msgBacklog"] == 3  # the broker counts entries here until a consumer has told it of batches
+    assert cursor(broker, name, "made") == places[0]
+
+
+@pytest.mark.parametrize("admin", [False, True])
+def test_a_missing_subscription_is_created_at_the_end_for_latest(broker, client, topic, bucket, admin):
+    name = topic()
+    send(client, name, numbered(30), batch=10)
+    backup(broker, name, bucket, "--subscription=made", "--start=latest", *with_admin(broker, admin))
+    more = send(client, name, numbered(10), batch=10)
+    backup(broker, name, bucket, "--subscription=made", "--start=subscription", *with_admin(broker, admin))
+    assert_holds(messages_in(bucket), {name: more})
+
+
+@pytest.mark.parametrize("start", ["id", "inside", "time"])
+def test_with_the_admin_interface_it_is_created_at_the_start_point(broker, client, topic, bucket, start):
+    name = topic()
+    places = [place for number in range(3) for place in send(client, name, numbered(10), batch=10)]
+    times = publish_times(client, name)
+    point, first = {
+        "id": (str(places[10]), 10),
+        "inside": (str(places[14]), 14),
+        "time": (str(times[places[20]]), next(at for at in range(30) if times[places[at]] == times[places[20]])),
+    }[start]
+    options = [f"--start={point}", "--allowed_disorder=0s", "--subscription=made", f"--admin_url={broker.admin_url}"]
+    backup(broker, name, bucket, *options, "--acknowledge=never")
+    assert_holds(messages_in(bucket), {name: places[first:]})
+    # A subscription stands at an entry; what of it lies before the start is read again by whoever goes on from it.
+    assert cursor(broker, name, "made") == places[first]._replace(batch=0)
+
+
+def test_without_the_admin_interface_it_is_created_at_the_earliest_message_and_not_moved(broker, client, topic, bucket):
+    name = topic()
+    places = send(client, name, numbered(30), batch=10)
+    run = backup(broker, name, bucket, f"--start={places[20]}", "--subscription=made")
+    assert_holds(messages_in(bucket), {name: places[20:]})
+    assert cursor(broker, name, "made") == places[0]
+    assert run.partition(name)["acknowledged_before"] is None
+    assert any("stands at" in warning and "before the start" in warning for warning in run.summary["warnings"])
+
+
+def test_what_is_stored_is_acknowledged(broker, client, topic, bucket):
+    name = topic()
+    places = send(client, name, numbered(30), batch=10)
+    run = backup(broker, name, bucket, "--subscription=made")
+    assert cursor(broker, name, "made") == places[-1].next_entry()
+    assert run.partition(name)["acknowledged_before"] == str(places[-1].next_entry())
+
+
+def test_acknowledge_never_moves_no_subscription(broker, client, topic, bucket):
+    name = topic()
+    places = send(client, name, numbered(30), batch=10)
+    acknowledge(client, name, "mine", places[9])
+    before = cursor(broker, name, "mine")
+    options = ["--subscription=mine", "--start=subscription", "--acknowledge=never"]
+    run = backup(broker, name, bucket, *options)
+    assert_holds(messages_in(bucket), {name: places[10:]})
+    assert cursor(broker, name, "mine") == before
+    assert run.partition(name)["acknowledged_before"] is None
+
+
+def test_other_subscriptions_are_left_alone(broker, client, topic, bucket):
+    name = topic()
+    places = send(client, name, numbered(30), batch=10)
+    acknowledge(client, name, "other", places[9])
+    before = cursor(broker, name, "other")
+    backup(broker, name, bucket, "--subscription=mine")
+    backup(broker, name, bucket)
+    assert cursor(broker, name, "other") == before
+    assert set(subscriptions(broker, name)) == {"mine", "other"}
+
+
+@pytest.mark.parametrize("admin", [False, True])
+def test_a_subscription_before_the_start_is_not_moved_and_the_run_says_so(broker, client, topic, bucket, admin):
+    name = topic()
+    places = send(client, name, numbered(40), batch=10)
+    acknowledge(client, name, "mine", places[9])
+    before = cursor(broker, name, "mine")
+    run = backup(broker, name, bucket, "--subscription=mine", f"--start={places[20]}", *with_admin(broker, admin))
+    assert_holds(messages_in(bucket), {name: places[20:]})
+    assert cursor(broker, name, "mine") == before
+    assert any(
+        "subscription mine stands at" in warning and "before the start" in warning
+        for warning in run.summary["warnings"]
+    )
+
+
+def test_an_end_inside_a_batch_leaves_its_entry_unacknowledged(broker, client, topic, bucket):
+    name = topic()
+    places = send(client, name, numbered(30), batch=10)
+    backup(broker, name, bucket, "--subscription=mine", f"--end={places[14]}")
+    assert_holds(messages_in(bucket), {name: places[:15]})
+    assert cursor(broker, name, "mine") == places[10]
+    backup(broker, name, bucket, "--subscription=mine", "--start=subscription")
+    assert_holds(messages_in(bucket), {name: places})
+    assert cursor(broker, name, "mine") == places[-1].next_entry()
+
+
+def test_a_subscription_ahead_of_the_run_is_not_moved_back(broker, client, topic, bucket):
+    name = topic()
+    places = send(client, name, numbered(30), batch=10)
+    acknowledge(client, name, "mine", places[29])
+    before = cursor(broker, name, "mine")
+    backup(broker, name, bucket, "--subscription=mine", "--start=earliest", f"--end={places[9]}")
+    assert_holds(messages_in(bucket), {name: places[:10]})
+    assert cursor(broker, name, "mine") == before
+
+
+@pytest.mark.parametrize("kind", ["500", "access-denied"])
+def test_nothing_is_acknowledged_when_the_run_fails(broker, client, topic, bucket, kind, monkeypatch):
+    monkeypatch.setattr("transforms.cos.cos_store.RetryPolicy", partial(RetryPolicy, deadline=1.0))
+    name = topic()
+    places = send(client, name, numbered(300), batch=10)
+    acknowledge(client, name, "mine", places[9])
+    before = cursor(broker, name, "mine")
+    options = ["--subscription=mine", "--start=subscription", "--max_file_messages=20"]
+    bucket.server.faults.add(kind, operation="PutObject", key="*.avro", nth=4, times=ALWAYS)
+    run = refused(broker, name, bucket, *options)
+    assert run.code in (3, 5)
+    assert cursor(broker, name, "mine") == before
+    written = bucket.written()
+    assert len(written) == 3
+    bucket.server.faults.clear()
+    backup(broker, name, bucket, *options)
+    assert_holds(messages_in(bucket, most=20), {name: places[10:]})
+    assert written.items() < bucket.written().items()
+    assert cursor(broker, name, "mine") == places[-1].next_entry()
+
+
+def test_a_subscription_that_another_consumer_holds_is_refused(broker, client, topic, bucket):
+    name = topic()
+    send(client, name, numbered(10))
+    consumer = client.subscribe(name, "held")
+    run = refused(broker, name, bucket, "--subscription=held")
+    consumer.close()
+    assert run.code == 4
+    assert "another consumer holds subscription held" in run.errors
+    assert bucket.listed() == []
