@@ -43,7 +43,7 @@ setup(
         "zstandard>=0.22,<1",
     ],
     extras_require={
-        "demo": ["pulsar-lite==0.2.0"],
+        "demo": ["pulsar-lite==0.2.0", "duckdb>=1.0"],
         "test": TEST,
         "dev": [*TEST, "mypy>=2,<3", "ruff>=0.17,<0.18"],
     },

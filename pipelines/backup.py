@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from functools import partial
+from typing import NoReturn
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -32,8 +35,12 @@ from transforms.pulsar.resolve import Resolution, resolve
 from transforms.pulsar.source import ReadSettings, close_readers
 
 _log = logging.getLogger(__name__)
+_asked_to_end: AskedToEndError | None = None
 
 _MIB = 1024 * 1024
+_WHAT_STAYS = "what was written so far is whole and stays, nothing was acknowledged. Run it again to complete it."
+#: A table that goes into a file or a pipe does not fold the names of topics.
+_PIPED_WIDTH = 160
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,15 +53,59 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream=sys.stderr,
             force=True,
         )
-        # The runner's own lines are about stages and coders; a person wants ours.
-        logging.getLogger("apache_beam").setLevel(max(logging.WARNING, logging.getLevelName(config.log_level)))
+        # The runner's own lines are about stages and coders, and tracebacks of what is told below in a sentence.
+        logging.getLogger("apache_beam").setLevel("DEBUG" if config.log_level == "DEBUG" else "CRITICAL")
         summary = run(config)
     except BackupError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         return error.exit_code
-    print_summary(summary, Console())
+    except AskedToEndError:
+        # Beam raises what it catches anew, with more text in it; so what came is looked up.
+        asked = _asked_to_end or AskedToEndError(signal.SIGINT)
+        print(f"{asked}: {_WHAT_STAYS}", file=sys.stderr)
+        return 128 + asked.number
+    except Exception as error:
+        _log.debug("the run failed", exc_info=error)
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        print(
+            f"error: unexpected {type(error).__name__}: {lines[-1] if lines else 'no more is known'}. This is a defect: "
+            "run again with --log_level=DEBUG and report what it prints.",
+            file=sys.stderr,
+        )
+        return BackupError.exit_code
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPED_WIDTH)
+    print_summary(summary, console)
     return 0
+
+
+class AskedToEndError(BaseException):
+    """A signal came: Ctrl-C or SIGTERM."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("interrupted" if number == signal.SIGINT else "terminated")
+        self.number = number
+
+
+def _end(number: int, frame: object) -> None:
+    global _asked_to_end  # noqa: PLW0603 - a signal is a matter of the process
+    _asked_to_end = AskedToEndError(number)
+    raise _asked_to_end
+
+
+def run_as_process(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run ``main`` as a process of its own, which ends with exit code 130 on Ctrl-C and 143 on SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
+    code = main(argv)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if _asked_to_end is not None:
+        # The runner's threads go on with a run that nobody waits for.
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(config: BackupConfig) -> Summary:
@@ -64,6 +115,10 @@ def run(config: BackupConfig) -> Summary:
     """
     if config.runner != "DirectRunner":
         raise ConfigurationError(f"--runner={config.runner}: this version runs on DirectRunner only.")
+    if "--streaming" in config.beam_args:
+        raise ConfigurationError(
+            "--streaming needs a runner that keeps state and makes checkpoints, which DirectRunner does not: leave it."
+        )
     started = datetime.now(timezone.utc)
     name = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     try:
@@ -105,7 +160,9 @@ def _run_locally(config: BackupConfig, name: str, resolution: Resolution) -> Run
         try:
             pipeline.run().wait_until_finish()
         except Exception as error:
-            # The runner passes on text only; what was raised is remembered where it was raised.
+            # The runner passes on text only, of a signal too; what was raised is remembered where it was raised.
+            if _asked_to_end is not None:
+                raise _asked_to_end from None
             if isinstance(progress.failure, BackupError):
                 raise progress.failure from error
             raise
@@ -163,4 +220,4 @@ def _acknowledge(config: BackupConfig, resolution: Resolution, results: RunResul
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import platform
 import re
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +19,6 @@ import typer
 PACKAGE = "tdmq-backup"
 
 _LIBRARIES = ("apache-beam", "pulsar-client", "cos-python-sdk-v5")
-_INTERRUPTED = 130
 
 app = typer.Typer(
     help="Back up topics of TDMQ for Apache Pulsar, or of any Pulsar cluster, to Tencent Cloud Object Storage.",
@@ -63,12 +61,7 @@ def backup(context: typer.Context) -> None:
         return
     from pipelines import backup as job
 
-    try:
-        code = job.main(arguments)
-    except KeyboardInterrupt:
-        print("interrupted: what is stored stays; run it again to complete it", file=sys.stderr)
-        code = _INTERRUPTED
-    raise typer.Exit(code)
+    job.run_as_process(arguments)
 
 
 @app.command()
@@ -104,9 +97,9 @@ def with_hyphens(text: str) -> str:
 
 
 def _backup_help() -> str:
-    from pipelines.options import _parser
+    from pipelines.options import job_parser
 
-    parser = _parser()
+    parser = job_parser()
     parser.prog = f"{PACKAGE} backup"
     spelling = "Error texts have these names with underscores, as the job has them; both spellings are accepted here."
     return f"{with_hyphens(parser.format_help())}\n{spelling}\n"

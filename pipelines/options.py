@@ -72,7 +72,7 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
 
     Prints help or usage and raises SystemExit where argparse does: for ``--help`` (0) and for what it cannot read (2).
     """
-    options, rest = _parser().parse_known_args(argv)
+    options, rest = job_parser().parse_known_args(argv)
     problems: list[str] = []
 
     def attempt(read: Callable[..., T], *args: Any, **keywords: Any) -> T | None:
@@ -113,9 +113,11 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
     if not 1 <= options.max_file_messages <= _MOST_MESSAGES - 1:
         problems.append(f"--max_file_messages={options.max_file_messages}: must be from 1 to {_MOST_MESSAGES - 1}.")
     formats = attempt(make_format, options.format, options.codec, options.payload)
+    if not options.destination:
+        problems.append("--destination is missing: cos://BUCKET-APPID/PREFIX/ or file:///FOLDER/.")
     destination = attempt(
         parse_destination,
-        options.destination or "",
+        options.destination or "file:///",
         region=options.cos_region,
         endpoint=options.cos_endpoint,
         credentials=options.cos_credentials,
@@ -209,7 +211,7 @@ def _unknown_options(rest: Sequence[str], runner: str) -> list[str]:
         if "_add_argparse_args" in vars(group):
             group._add_argparse_args(theirs)
     unknown = theirs.parse_known_args(list(rest))[1]
-    known = [name for action in _parser()._actions for name in action.option_strings]
+    known = [name for action in job_parser()._actions for name in action.option_strings]
     problems = []
     for word in unknown:
         name = word.partition("=")[0]
@@ -219,13 +221,14 @@ def _unknown_options(rest: Sequence[str], runner: str) -> list[str]:
     return problems
 
 
-def _parser() -> argparse.ArgumentParser:
+def job_parser() -> argparse.ArgumentParser:
+    """The parser of our options; its help is what ``--help`` shows."""
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.backup",
         description="Copy what a Pulsar cluster holds between a start and an end point into Avro or JSON-lines files "
         "in a COS bucket or a folder. Running it again completes what is missing, and writes nothing twice.",
-        epilog="Beam's own options (--runner, --streaming, …) pass through. Exit codes: 0 done, 1 unexpected, "
-        "2 configuration, 3 authentication or permission, 4 source, 5 destination.",
+        epilog="Beam's own options pass through. Exit codes: 0 done, 1 unexpected, 2 configuration, 3 authentication "
+        "or permission, 4 source, 5 destination, 130 interrupted, 143 terminated.",
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -306,7 +309,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     files.add_argument("--timezone", default="UTC", metavar="NAME", help="of the dates in the path")
     run = parser.add_argument_group("run")
-    run.add_argument("--runner", default="DirectRunner", help="DirectRunner or FlinkRunner")
+    run.add_argument("--runner", default="DirectRunner", help="DirectRunner: in this process")
     run.add_argument(
         "--memory_budget", default="256MB", metavar="SIZE", help="a worker process, beyond the interpreter"
     )

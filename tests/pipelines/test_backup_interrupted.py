@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from tests.pipelines.backups import arguments, backup, start_job
-from tests.pipelines.reading_back import assert_holds
+from tests.pipelines.reading_back import assert_holds, messages_in
 from transforms.testing.producers import produce
 
 
@@ -27,4 +27,4 @@ def test_a_run_that_is_asked_to_end_says_so_and_running_again_completes_it(broke
     bucket.server.latency = 0
     assert broker.admin.stats(name)["subscriptions"]["ours"]["msgBacklog"] == 20_000
     backup(broker, name, bucket, "--max_file_messages=100", "--subscription=ours")
-    assert_holds(bucket, {name: [each.position for each in sent]})
+    assert_holds(messages_in(bucket), {name: [each.position for each in sent]})

@@ -9,12 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines import cli
-from pipelines.options import _parser
+from pipelines.options import job_parser
 
 README = Path(__file__).parents[2] / "README.md"
 OPTIONS = {
     name: action
-    for action in _parser()._actions
+    for action in job_parser()._actions
     for name in action.option_strings
     if name.startswith("--") and name != "--help"
 }
@@ -41,7 +41,7 @@ def test_options_of_the_example_in_the_readme_are_accepted(
     example = re.search(r"tdmq-backup (backup \\\n.*?)\n\s*```", README.read_text(encoding="utf-8"), re.DOTALL)
     assert example is not None
     assert run.invoke(cli.app, example[1].replace("\\\n", " ").split()).exit_code == 0
-    assert _parser().parse_known_args(given)[1] == []
+    assert job_parser().parse_known_args(given)[1] == []
     assert {"--service_url", "--token", "--topic", "--subscription", "--destination", "--cos_region"} <= set(given)
 
 
@@ -64,16 +64,6 @@ def test_hyphens_become_underscores_in_names_and_not_in_values(monkeypatch: pyte
 def test_exit_code_of_the_job_passes_through(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.backup.main", lambda _: code)
     assert run.invoke(cli.app, ["backup"]).exit_code == code
-
-
-def test_interruption_is_exit_code_130_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_: object) -> int:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pipelines.backup.main", interrupted)
-    result = run.invoke(cli.app, ["backup"])
-    assert result.exit_code == 130
-    assert "Traceback" not in result.output
 
 
 def test_errors_of_the_options_come_with_exit_code_2() -> None:

@@ -1,52 +1,83 @@
-"""Entries that were passed over: they may be chunks of a message that is not complete yet.
+"""Entries that the client passed over: chunks of messages that are not complete yet, or messages that it lost.
 
 A chunked message is delivered with its last chunk, and other producers' messages stand between its chunks. Whoever
-starts reading behind the first chunk never sees the message, and who acknowledges the messages between has acknowledged
-the chunk as well. So a reader remembers the entries it was not given, starts again before them and acknowledges only
-up to them. Entries that no client delivers at all (markers of transactions, for one) look the same; they are forgotten
-after the time in which clients drop an incomplete message themselves.
+starts reading behind the first chunk never sees the message; whoever acknowledges what stands between has acknowledged
+the chunk as well; and a client that is connected anew between two chunks drops the message in silence. So no entry
+is passed over without a look at what it is: then it is known from where a reader has to start, up to where may be
+acknowledged, and what has to be read again.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
 
+from transforms.pulsar.entries import StoredEntry
 from transforms.pulsar.positions import Position
 
-#: Clients drop the chunks of a message that stays incomplete for a minute.
+#: Clients drop the chunks of a message that stays incomplete for a minute; so it is no longer waited for either.
 PATIENCE = 60_000
-_MOST = 1_000
+
+
+@dataclass(slots=True)
+class _Incomplete:
+    first: Position
+    chunks: int
+    publish_time: int
 
 
 class PassedEntries:
-    """Watches the entries of one partition as they are delivered. Times are publish times, in milliseconds."""
+    """Watches the entries of one partition as they are delivered. Times are milliseconds."""
 
     def __init__(self, start: Position) -> None:
         """``start`` is where the reader begins."""
-        self._passed: deque[tuple[Position, int]] = deque()
-        self._ledger = start.ledger
-        self._entry = start.entry - 1
+        self._at = Position(start.ledger, start.entry - 1)
+        self._incomplete: dict[str, _Incomplete] = {}
+        self.headless = False
+        """Whether chunks came whose message begins before ``start``."""
 
-    def observe(self, ledger: int, entry: int, publish_time: int) -> bool:
-        """Take a delivered entry; True if entries before it were passed over."""
-        expected = self._entry + 1 if ledger == self._ledger else 0
-        self._ledger, self._entry = ledger, entry
-        passed = self._passed
-        while passed and (passed[0][1] + PATIENCE < publish_time or len(passed) > _MOST):
-            passed.popleft()
-        if entry <= expected:
-            return False
-        passed.append((Position(ledger, expected), publish_time))
-        return True
+    def deliver(self, ledger: int, entry: int) -> Position | None:
+        """Take a delivered entry. The first entry that may stand between it and the one before; None if none can."""
+        before, self._at = self._at, Position(ledger, entry)
+        if ledger == before.ledger:
+            return before.next_entry() if entry > before.entry + 1 else None
+        if before.ledger < 0:
+            return Position(ledger, 0) if entry > 0 else None
+        # How many entries the ledger before has is not known.
+        return before.next_entry()
 
-    def hold(self, position: Position, publish_time: int) -> None:
-        """Take an entry that is there and will not be delivered as it is."""
-        if not any(at == position for at, _ in self._passed):
-            self._passed.append((position, publish_time))
+    @property
+    def next(self) -> Position:
+        """The entry behind the last one delivered."""
+        return self._at.next_entry()
+
+    def complete(self, first: Position) -> None:
+        """A chunked message that begins at ``first`` was delivered."""
+        self._incomplete = {name: each for name, each in self._incomplete.items() if each.first != first}
+
+    def look(self, entries: Iterable[StoredEntry]) -> Position | None:
+        """Take entries that were passed over. Where to start again, if a message in them should have been delivered."""
+        lost = []
+        for entry in entries:
+            if entry.silent:
+                continue
+            if entry.chunks == 1:
+                lost.append(entry.position)
+                continue
+            if entry.chunk == 0:
+                self._incomplete[entry.uuid] = _Incomplete(entry.position, 0, entry.publish_time)
+            known = self._incomplete.get(entry.uuid)
+            if known is None:
+                self.headless = True
+                continue
+            # A producer that did not hear an answer sends a chunk again: only the next one counts.
+            if entry.chunk == known.chunks:
+                known.chunks += 1
+            if known.chunks == entry.chunks:
+                lost.append(known.first)
+        return min(lost, default=None)
 
     def oldest(self, now: int) -> Position | None:
-        """The first entry that was passed over and may still be a chunk; ``now`` ends the patience with older ones."""
-        for position, time in self._passed:
-            if time + PATIENCE >= now:
-                return position
-        return None
+        """The first chunk of the oldest message that is not complete and for which patience has not ended."""
+        waiting = (each.first for each in self._incomplete.values() if each.publish_time + PATIENCE >= now)
+        return min(waiting, default=None)

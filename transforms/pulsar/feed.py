@@ -7,21 +7,26 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+from transforms.errors import SourceError
 from transforms.pulsar.chunks import PassedEntries
-from transforms.pulsar.client import MessageReader, NoMessageInTime, PulsarClient
+from transforms.pulsar.client import MessageReader, NoMessageInTime, PulsarClient, start_of
+from transforms.pulsar.entries import stored_entries
 from transforms.pulsar.messages import ClientMessage, TopicPartition
 from transforms.pulsar.positions import Position
-from transforms.pulsar.tail import look_at_tail
 
 #: What is handed over at once, at most.
 CHUNK_MESSAGES = 1_000
 CHUNK_BYTES = 4 * 1024 * 1024
-#: How far back to look for the first chunk of a message, when entries behind the start are passed over.
+#: How far back to look for the first chunk of a message of which later ones stand behind the start.
 LOOK_BACK_ENTRIES = 1_000
 _PATIENT_MS = 200
 _HASTY_MS = 10
 #: After so many waits for a message that the broker says to be there, it is asked what it really holds.
 _STALLED = 10
+#: How long a broker may be away before the run gives up.
+_BROKER_AWAY_SECONDS = 120.0
+#: How often a message is read again that the client should have delivered; each time the broker may have been away.
+_TRIES = 10
 
 
 @dataclass(slots=True)
@@ -55,6 +60,18 @@ class Chunk:
             self.messages[place:], self.ids[place:], self.publish_times[place:], self.bytes - share, resume=self.resume
         )
         return head, rest
+
+
+#: A place in a partition as Pulsar has it: ledger, entry, batch index.
+_Place = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """Reading has to start again at ``look_from``; all up to ``last`` has been handed over."""
+
+    last: _Place
+    look_from: Position
 
 
 class PartitionFeed:
@@ -131,68 +148,87 @@ class PartitionFeed:
                 self._changed.notify_all()
 
     def _read(self) -> None:
-        floor, look_from = self._start, self._look_from
-        may_look_back = look_from == floor and floor.entry > 0 and not self._compacted
+        """Read until closed, starting again further back where a message turns out to begin there."""
+        last = _before(self._start)
+        look_from, tries = self._look_from, 0
+        may_look_back = look_from == self._start and self._start.entry > 0 and not self._compacted
         while True:
             reader = self._client.open_reader(
                 self._partition, look_from, queue_size=self._queue_size, compacted=self._compacted
             )
             try:
-                behind = self._read_from(reader, look_from, floor, may_look_back=may_look_back)
+                again = self._read_from(reader, look_from, last, may_look_back=may_look_back)
             finally:
                 reader.close()
-            if behind is None:
+            if again is None:
                 return
-            # Entries behind the start were passed over: chunks, perhaps, of a message that begins before it.
-            floor, may_look_back = behind, False
-            look_from = Position(self._start.ledger, max(self._start.entry - LOOK_BACK_ENTRIES, 0))
+            tries = tries + 1 if again.last == last else 0
+            if tries > _TRIES:
+                raise SourceError(
+                    f"{self._partition.name}: the client does not deliver the message at {again.look_from}, which the "
+                    "broker holds. Look at the log of the client (--log_level=DEBUG) for the reason."
+                )
+            last, look_from, may_look_back = again.last, again.look_from, False
 
-    def _read_from(
-        self, reader: MessageReader, look_from: Position, floor: Position, *, may_look_back: bool
-    ) -> Position | None:
-        """Read until closed (None), or until it turns out that the reader must start further back (where to go on)."""
+    def _read_from(  # noqa: PLR0912, PLR0915 - the hot loop, in one piece: a call costs what all else here does
+        self, reader: MessageReader, look_from: Position, last: _Place, *, may_look_back: bool
+    ) -> _Again | None:
+        """Hand over what comes behind ``last``, until closed (None) or until reading has to start again elsewhere."""
         read_next = reader.read_next
         passed = PassedEntries(look_from)
-        look_back_until = Position(floor.ledger, floor.entry + LOOK_BACK_ENTRIES)
-        # What has been given out last; before floor, at first. A message outside a batch has batch index -1.
-        last = (floor.ledger, floor.entry, floor.batch - 1 if floor.batch else -2)
         compacted = self._compacted
         chunk = Chunk()
         messages, ids, times = chunk.messages, chunk.ids, chunk.publish_times
         size = publish_time = waited = 0
         ledger = entry = batch = -1
+        answered = time.monotonic()
         while not self._closed:
             try:
                 message = read_next(_HASTY_MS if ids else _PATIENT_MS)
             except NoMessageInTime:
-                if not ids and reader.has_next():
-                    # The broker has entries that the client does not deliver, or not yet.
+                if not ids:
                     waited += 1
-                    if waited % _STALLED:
+                    try:
+                        if reader.has_next():
+                            # The broker holds entries that the client does not deliver, or not yet.
+                            if waited % _STALLED or compacted:
+                                continue
+                            lost = self._lost(passed, passed.next, None)
+                            if passed.headless and may_look_back:
+                                return _Again(last, self._further_back())
+                            if lost is not None:
+                                return _Again(last, lost)
+                    except SourceError:
+                        # A broker that restarts or moves the topic is gone for a while; the client connects again.
+                        if time.monotonic() > answered + _BROKER_AWAY_SECONDS:
+                            raise
                         continue
-                    if may_look_back:
-                        return _behind(last)
-                    pending = passed.oldest(publish_time) or _behind(last)
-                    tail = look_at_tail(self._client.connection, self._partition, pending)
-                    if tail.holds_messages:
-                        continue
-                    passed.hold(pending, tail.publish_time)
+                    answered = time.monotonic()
                 chunk.caught_up = not ids
                 self._hand_over(chunk, size, passed)
                 chunk = Chunk()
                 messages, ids, times, size = chunk.messages, chunk.ids, chunk.publish_times, 0
                 continue
-            waited = 0
+            waited, answered = 0, time.monotonic()
             found = message.message_id()  # type: ignore[attr-defined]
             batch, previous = found.batch_index(), batch
             # The rest of a batch follows in a row, and shares what is asked here: each question costs a call.
             if batch <= 0 or batch != previous + 1 or compacted:
                 ledger, entry = found.ledger_id(), found.entry_id()
                 publish_time = message.publish_timestamp()
-                gap = passed.observe(ledger, entry, publish_time)
-                if gap and may_look_back and floor <= (ledger, entry, 0) < look_back_until:
-                    self._hand_over(chunk, size, passed)
-                    return _behind(last)
+                gap = passed.deliver(ledger, entry)
+                if gap is not None and not compacted:
+                    first = start_of(message)
+                    lost = None
+                    # A message of two chunks stands in for its own first one; all else is looked at.
+                    if gap != first or gap.next_entry() != Position(ledger, entry):
+                        lost = self._lost(passed, gap, Position(ledger, entry), delivered=first)
+                    passed.complete(first)
+                    if passed.headless and may_look_back:
+                        lost = self._further_back()
+                    if lost is not None:
+                        self._hand_over(chunk, size, passed)
+                        return _Again(last, lost)
             place = (ledger, entry, batch)
             if place <= last:
                 continue  # read only for the chunks before the start, or given twice after a reconnection
@@ -206,6 +242,17 @@ class PartitionFeed:
                 chunk = Chunk()
                 messages, ids, times, size = chunk.messages, chunk.ids, chunk.publish_times, 0
         return None
+
+    def _lost(
+        self, passed: PassedEntries, gap: Position, stop: Position | None, *, delivered: Position | None = None
+    ) -> Position | None:
+        """Look at the entries of a gap. Where a message in them begins that the client should have delivered."""
+        entries = stored_entries(self._client.connection, self._partition, gap, stop)
+        lost = passed.look(entries)
+        return None if lost == delivered else lost
+
+    def _further_back(self) -> Position:
+        return Position(self._start.ledger, max(self._start.entry - LOOK_BACK_ENTRIES, 0))
 
     def _hand_over(self, chunk: Chunk, size: int, passed: PassedEntries) -> None:
         if not chunk.ids and not chunk.caught_up:
@@ -221,7 +268,6 @@ class PartitionFeed:
             self._changed.notify_all()
 
 
-def _behind(place: tuple[int, int, int]) -> Position:
-    """The first position behind a place, as ``_read_from`` keeps it."""
-    ledger, entry, batch = place
-    return Position(ledger, entry, max(batch + 1, 0))
+def _before(position: Position) -> _Place:
+    """The place right before a position; a message outside a batch has batch index -1."""
+    return position.ledger, position.entry, position.batch - 1 if position.batch else -2

@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from transforms.errors import ConfigurationError, SourceError, TrimmedError
+from transforms.pulsar import wire
 from transforms.pulsar.admin import PulsarAdmin
 from transforms.pulsar.client import PulsarClient, connect, full_topic_name
-from transforms.pulsar.connection import PulsarConnection
+from transforms.pulsar.connection import PulsarConnection, read_token
 from transforms.pulsar.ends import partition_ends
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.points import EARLIEST_POINT, NOW, Point
@@ -70,6 +71,7 @@ def resolve(request: Request) -> Resolution:
     Raises TopicNotFoundError for a topic that does not exist, TrimmedError for a start that is no longer there
     (unless told to continue), SourceError and AccessError for what the broker refuses.
     """
+    check_reachable(request.connection)
     client = connect(request.connection)
     partitions = [partition for topic in request.topics for partition in client.partitions(topic)]
     partitions = list(dict.fromkeys(partitions))
@@ -91,6 +93,14 @@ def resolve(request: Request) -> Resolution:
             resolution.gaps += part.gaps
             resolution.warnings += part.warnings
     return resolution
+
+
+def check_reachable(connection: PulsarConnection) -> None:
+    """Connect and log in once; raises SourceError or AccessError that tell what the client calls a timeout alike."""
+    if connection.service_url.startswith("pulsar"):
+        token = read_token(connection.token) if connection.token else None
+        tls = wire.Tls(connection.tls_trust_certs, connection.tls_cert, connection.tls_key)
+        wire.connect(connection.service_url, token=token, tls=tls).close()
 
 
 def _resolve_partition(client: PulsarClient, request: Request, partition: TopicPartition) -> Resolution:

@@ -24,12 +24,14 @@ def test_the_name_is_that_of_the_design():
         "000000012345.000000000042.000017-000000012347.000000000003.000002-005000.avro"
     )
     assert layout.file(partition, "v000003", WINDOW, run, "avro").endswith("000002-v000003-005000.avro")
-    assert layout.file(partition, "quarantine", WINDOW, run, "avro").startswith("backup/_quarantine/pulsar-x/ns/orders/")
+    quarantined = layout.file(partition, "quarantine", WINDOW, run, "avro")
+    assert quarantined.startswith("backup/_quarantine/pulsar-x/ns/orders/")
 
 
 def test_the_folder_is_in_the_asked_time_zone_and_the_name_in_utc():
     layout = Layout(timezone="Asia/Shanghai")
-    key = layout.file(TopicPartition("persistent://c/n/t"), "", WINDOW, StoredRun(Position(1, 1), Position(1, 1), 1), "avro")
+    run = StoredRun(Position(1, 1), Position(1, 1), 1)
+    key = layout.file(TopicPartition("persistent://c/n/t"), "", WINDOW, run, "avro")
     assert "/hh=17/20261122T094500Z-" in key
 
 
@@ -107,12 +109,13 @@ def test_a_wrong_template_is_explained(template, said):
 
 
 def test_a_wrong_time_zone_is_explained():
-    with pytest.raises(ConfigurationError, match="no such time zone. Give an IANA name"):
+    with pytest.raises(ConfigurationError, match="no such time zone"):
         Layout(timezone="Mars/Olympus")
 
 
 def test_the_longest_key_is_at_least_as_long_as_any_real_one():
     layout = Layout(prefix="p/")
     topic = "persistent://c/n/" + "ä" * 20
-    real = layout.file(TopicPartition(topic, 3), "v000001", WINDOW, StoredRun(Position(1, 1), Position(2, 2), 5), "avro")
+    run = StoredRun(Position(1, 1), Position(2, 2), 5)
+    real = layout.file(TopicPartition(topic, 3), "v000001", WINDOW, run, "avro")
     assert len(layout.longest_key([topic]).encode()) >= len(real.encode())

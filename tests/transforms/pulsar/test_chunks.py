@@ -1,53 +1,74 @@
 from __future__ import annotations
 
 from transforms.pulsar.chunks import PATIENCE, PassedEntries
+from transforms.pulsar.entries import StoredEntry
 from transforms.pulsar.positions import EARLIEST, Position
 
 
-def test_entries_in_a_row_leave_nothing_behind():
-    passed = PassedEntries(Position(1, 5))
-    assert [passed.observe(1, entry, 0) for entry in (5, 6, 6, 7)] == [False] * 4
-    assert not passed.observe(2, 0, 0)
+def at(entry: int) -> Position:
+    return Position(1, entry)
+
+
+def chunk(entry: int, index: int, count: int = 2, name: str = "a", time: int = 0) -> StoredEntry:
+    return StoredEntry(at(entry), time, name, index, count)
+
+
+def test_entries_in_a_row_leave_nothing_between_them():
+    passed = PassedEntries(at(5))
+    assert [passed.deliver(1, entry) for entry in (5, 6, 6, 7)] == [None] * 4
+
+
+def test_what_may_stand_between_two_entries():
+    passed = PassedEntries(at(3))
+    assert passed.deliver(1, 5) == at(3)
+    assert passed.deliver(1, 7) == at(6)
+    # How long the ledger before is, is not known.
+    assert passed.deliver(2, 0) == at(8)
+    assert passed.next == Position(2, 1)
+
+
+def test_from_the_earliest_on_the_first_ledger_counts():
+    assert PassedEntries(EARLIEST).deliver(7, 2) == Position(7, 0)
+    assert PassedEntries(EARLIEST).deliver(7, 0) is None
+
+
+def test_the_first_chunk_holds_until_its_message_is_delivered_or_patience_ends():
+    passed = PassedEntries(EARLIEST)
+    assert passed.look([chunk(4, 0, time=1000), chunk(5, 0, name="b", time=2000)]) is None
+    assert passed.oldest(1000) == at(4)
+    assert passed.oldest(1001 + PATIENCE) == at(5)
+    passed.complete(at(4))
+    assert passed.oldest(1000) == at(5)
+    assert passed.oldest(2001 + PATIENCE) is None
+
+
+def test_a_message_whose_chunks_are_all_there_should_have_been_delivered():
+    passed = PassedEntries(EARLIEST)
+    assert passed.look([chunk(4, 0, 3)]) is None
+    assert passed.look([chunk(6, 1, 3), chunk(8, 2, 3)]) == at(4)
+
+
+def test_a_chunk_that_was_sent_twice_counts_once():
+    passed = PassedEntries(EARLIEST)
+    assert passed.look([chunk(4, 0, 3), chunk(5, 1, 3), chunk(6, 1, 3)]) is None
+    assert passed.look([chunk(7, 2, 3)]) == at(4)
+
+
+def test_a_message_sent_anew_begins_with_its_new_first_chunk():
+    passed = PassedEntries(EARLIEST)
+    assert passed.look([chunk(4, 0), chunk(6, 0), chunk(7, 1)]) == at(6)
+
+
+def test_a_message_that_is_no_chunk_should_have_been_delivered():
+    assert PassedEntries(EARLIEST).look([StoredEntry(at(4))]) == at(4)
+
+
+def test_markers_and_transactions_are_delivered_to_nobody():
+    assert PassedEntries(EARLIEST).look([StoredEntry(at(4), silent=True)]) is None
+
+
+def test_chunks_without_their_first_one_are_told():
+    passed = PassedEntries(at(4))
+    assert passed.look([chunk(4, 1)]) is None
+    assert passed.headless
     assert passed.oldest(0) is None
-
-
-def test_an_entry_passed_over_holds_until_the_patience_ends():
-    passed = PassedEntries(Position(1, 5))
-    passed.observe(1, 5, 1000)
-    assert passed.observe(1, 8, 1000)
-    assert passed.oldest(1000) == Position(1, 6)
-    assert passed.oldest(1000 + PATIENCE) == Position(1, 6)
-    assert passed.oldest(1001 + PATIENCE) is None
-
-
-def test_the_first_entries_of_a_new_ledger_count():
-    passed = PassedEntries(Position(1, 5))
-    passed.observe(1, 5, 0)
-    assert passed.observe(2, 2, 0)
-    assert passed.oldest(0) == Position(2, 0)
-
-
-def test_entries_between_where_the_reader_begins_and_the_first_it_is_given_count():
-    passed = PassedEntries(Position(1, 3))
-    assert passed.observe(1, 5, 0)
-    assert passed.oldest(0) == Position(1, 3)
-    from_the_beginning = PassedEntries(EARLIEST)
-    assert from_the_beginning.observe(7, 1, 0)
-    assert from_the_beginning.oldest(0) == Position(7, 0)
-
-
-def test_an_entry_held_back_by_hand_counts_once():
-    passed = PassedEntries(EARLIEST)
-    passed.hold(Position(1, 3), 0)
-    passed.hold(Position(1, 3), 0)
-    assert passed.oldest(PATIENCE) == Position(1, 3)
-    assert passed.oldest(PATIENCE + 1) is None
-
-
-def test_the_oldest_is_forgotten_first():
-    passed = PassedEntries(EARLIEST)
-    passed.observe(1, 0, 0)
-    passed.observe(1, 2, 0)
-    passed.observe(1, 4, PATIENCE)
-    passed.observe(1, 5, PATIENCE + 1)
-    assert passed.oldest(PATIENCE + 1) == Position(1, 3)

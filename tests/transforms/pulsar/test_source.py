@@ -208,7 +208,16 @@ def test_a_chunk_whose_others_never_come_does_not_hold_a_run_up(broker, topic, s
     orphan = positions(send_raw(broker.service_url, partition.topic, [chunk(1, name="u2")]))
     slices = all_slices(settings, partition, ReadRange(EARLIEST, orphan[0].next_entry()), anew=False)
     assert [each for one in slices for each in one.ids] == [sent[0], sent[2]]
-    assert slices[-1].seals[-1].position == sent[1]
+    # The chunk was sent a second time, and the message begins there now.
+    assert slices[-1].seals[-1].position == sent[3]
+
+
+def test_a_message_that_the_client_drops_because_a_chunk_was_sent_twice_is_read_again(broker, topic, settings):
+    partition = TopicPartition(topic())
+    messages = [Message(b"a"), chunk(0), chunk(0), Message(b"b"), chunk(1), Message(b"c")]
+    sent = positions(send_raw(broker.service_url, partition.topic, messages))
+    slices = all_slices(settings, partition, ReadRange(EARLIEST, sent[5].next_entry()), anew=False)
+    assert [each for one in slices for each in one.ids] == [sent[0], sent[3], sent[4], sent[5]]
 
 
 def test_messages_are_elements_of_anyones_pipeline(broker, topic):

@@ -1,0 +1,85 @@
+"""The entries of a partition as they are stored, for those that a client does not deliver as messages."""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from dataclasses import dataclass
+
+from transforms.pulsar import wire
+from transforms.pulsar.connection import PulsarConnection
+from transforms.pulsar.ends import entry_of, explained, owner
+from transforms.pulsar.messages import TopicPartition
+from transforms.pulsar.positions import Position
+from transforms.pulsar.protobuf import Fields, encode
+
+_CONSUMER = 1
+_MAGIC_AND_CHECKSUM = 6
+# Fields of MessageMetadata in PulsarApi.proto.
+_PUBLISH_TIME, _MARKER, _TRANSACTION, _UUID, _CHUNKS, _CHUNK = 3, 20, 22, 26, 27, 29
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """What is known of an entry without the client that would make messages of it."""
+
+    position: Position
+    publish_time: int = 0
+    """Milliseconds."""
+    uuid: str = ""
+    chunk: int = 0
+    chunks: int = 1
+    """The entry is chunk number ``chunk`` of ``chunks`` of the message ``uuid``; or all of its messages."""
+    silent: bool = False
+    """Delivered to nobody, or only perhaps: a marker, or part of a transaction, which may have been aborted."""
+
+
+def stored_entries(
+    connection: PulsarConnection, partition: TopicPartition, start: Position, stop: Position | None = None
+) -> list[StoredEntry]:
+    """The entries from that of ``start`` up to before that of ``stop``; without it, to the last there is now.
+
+    Reads them whole, from the broker, over a connection of its own. Raises SourceError and AccessError.
+    """
+    # Whether a start id means "from it on" or "behind it" is left to the broker, so the one before is given, and what
+    # comes too early is left out. Protobuf carries the -1 before the first entry as an unsigned number.
+    before = encode({1: max(start.ledger, 0), 2: (start.entry - 1) % 2**64})
+    subscribe: dict[int, int | str | bytes] = {
+        1: partition.name,
+        2: f"tdmq-backup-{uuid.uuid4().hex}",
+        3: 0,  # exclusive
+        4: _CONSUMER,
+        5: 1,
+        8: 0,  # not durable
+        9: before,
+        15: 0,  # do not create the topic
+    }
+    found: list[StoredEntry] = []
+    with explained(partition), owner(connection, partition) as broker:
+        broker.request(wire.Kind.SUBSCRIBE, subscribe)
+        last = entry_of(broker.request(wire.Kind.GET_LAST_MESSAGE_ID, {1: _CONSUMER, 2: 2}), 1)
+        at = start
+        while last is not None and at <= last and (stop is None or at < stop):
+            broker.send(wire.Kind.FLOW, {1: _CONSUMER, 2: 1})
+            command, content = broker.message()
+            position = entry_of(command, 2)
+            if position is None or (stop is not None and position >= stop):
+                break
+            at = position.next_entry()
+            if position >= start:
+                found.append(_entry(position, content))
+    return found
+
+
+def _entry(position: Position, content: bytes) -> StoredEntry:
+    (size,) = struct.unpack_from(">I", content, _MAGIC_AND_CHECKSUM)
+    begin = _MAGIC_AND_CHECKSUM + 4
+    metadata = Fields(content[begin : begin + size])
+    return StoredEntry(
+        position,
+        publish_time=metadata.number(_PUBLISH_TIME),
+        uuid=metadata.text(_UUID),
+        chunk=metadata.number(_CHUNK),
+        chunks=max(metadata.number(_CHUNKS), 1),
+        silent=bool(metadata.number(_MARKER) or metadata.number(_TRANSACTION)),
+    )
