@@ -69,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _log.debug("the run failed", exc_info=error)
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         print(
-            f"error: unexpected {type(error).__name__}: {lines[-1] if lines else 'no more is known'}. This is a defect: "
-            "run again with --log_level=DEBUG and report what it prints.",
+            f"error: unexpected {type(error).__name__}: {lines[-1] if lines else 'no more is known'}. This is a "
+            "defect: run again with --log_level=DEBUG and report what it prints.",
             file=sys.stderr,
         )
         return BackupError.exit_code
