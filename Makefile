@@ -4,10 +4,10 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check clean
+.PHONY: help venv demo test check benchmark clean
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.complete ## create .venv with all that run, test and check need
 
@@ -31,6 +31,9 @@ check: venv ## style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+benchmark: venv ## what a backup costs beside a bare loop of the client (needs Java and Maven; ten minutes)
+	$(BIN)/python -m benchmarks.backup_speed
 
 clean: ## delete .venv and what tools left here; fetched servers stay in the cache
 	rm -rf $(VENV) *.egg-info build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
