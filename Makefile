@@ -11,16 +11,20 @@ help: ## show this help
 
 venv: $(VENV)/.complete ## create .venv with all that run, test and check need
 
-# The stamp comes last: an installation that was broken off is taken up again by the next make.
-$(VENV)/.complete: requirements.txt setup.py
+# Stamps come last: an installation that was broken off is taken up again by the next make.
+$(VENV)/.complete: $(VENV)/.demo
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+# What a run and the demo need; a third less to install than all.
+$(VENV)/.demo: requirements.txt setup.py
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed; this is " + sys.version.split()[0] + \
 		". Name another one: make PYTHON=python3.12") if sys.version_info < (3, 10) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt --editable '.[demo]'
 	touch $@
 
-demo: venv ## back up a live topic on this machine: no account, no Java
+demo: $(VENV)/.demo ## back up a live topic on this machine: no account, no Java
 	$(BIN)/python -m pipelines.demo
 
 test: venv ## all tests, against a real Pulsar broker (needs Java and Maven)
