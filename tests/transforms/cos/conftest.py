@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from tests.transforms.cos.joining import MIB
 from transforms.cos.client import CosClient
 from transforms.cos.cos_store import CosStore
 from transforms.cos.credentials import parse_credentials
@@ -50,3 +53,14 @@ def make_store(server):
 @pytest.fixture
 def store(make_store) -> CosStore:
     return make_store()
+
+
+@pytest.fixture
+def parts(store):
+    """Three spooled parts and their contents."""
+    source = random.Random(1)
+    contents = [source.randbytes(MIB + 3 * number) for number in range(3)]
+    keys = [f"backup/_spool/{number}" for number in range(3)]
+    for key, content in zip(keys, contents, strict=True):
+        store.put_part(key, content)
+    return keys, contents

@@ -1,52 +1,15 @@
 from __future__ import annotations
 
-import random
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
 from fastcrc import crc64
 
+from tests.transforms.cos.joining import AFTER_THE_EFFECT, KEY, META, MIB, PASSING, join, uploads
 from transforms.cos.retry import RetryPolicy
 from transforms.errors import AccessError, DestinationError, ObjectConflictError
 from transforms.testing.cos_server import TEST_BUCKET
-
-KEY = "backup/t/20261122T094500Z-300s-p0003.avro"
-META = {"records-crc64": "7", "records-bytes": "11", "messages": "5"}
-MIB = 1 << 20
-PASSING = [
-    "500",
-    "503",
-    "429",
-    "html",
-    "empty",
-    "request-timeout",
-    "reset-before",
-    "reset-during",
-    "expired-token",
-    "skewed",
-]
-AFTER_THE_EFFECT = ["reset-after", "500-after"]
-
-
-@pytest.fixture
-def parts(store):
-    """Three spooled parts and their contents."""
-    source = random.Random(1)
-    contents = [source.randbytes(MIB + 3 * number) for number in range(3)]
-    keys = [f"backup/_spool/{number}" for number in range(3)]
-    for key, content in zip(keys, contents, strict=True):
-        store.put_part(key, content)
-    return keys, contents
-
-
-def join(store, parts, tail=b"the tail", metadata=META, key=KEY):
-    keys, contents = parts
-    return store.join(key, keys, tail, crc64.xz(b"".join(contents) + tail), metadata)
-
-
-def uploads(server):
-    return [upload.key for upload in server.disk.uploads(TEST_BUCKET, "")]
 
 
 def test_put_sends_one_request_once_the_bucket_is_known(server, store):

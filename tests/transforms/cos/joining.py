@@ -1,0 +1,33 @@
+"""What the tests of the COS store write, and how."""
+
+from __future__ import annotations
+
+from fastcrc import crc64
+
+from transforms.testing.cos_server import TEST_BUCKET
+
+KEY = "backup/t/20261122T094500Z-300s-p0003.avro"
+META = {"records-crc64": "7", "records-bytes": "11", "messages": "5"}
+MIB = 1 << 20
+PASSING = [
+    "500",
+    "503",
+    "429",
+    "html",
+    "empty",
+    "request-timeout",
+    "reset-before",
+    "reset-during",
+    "expired-token",
+    "skewed",
+]
+AFTER_THE_EFFECT = ["reset-after", "500-after"]
+
+
+def join(store, parts, tail=b"the tail", metadata=META, key=KEY):
+    keys, contents = parts
+    return store.join(key, keys, tail, crc64.xz(b"".join(contents) + tail), metadata)
+
+
+def uploads(server):
+    return [upload.key for upload in server.disk.uploads(TEST_BUCKET, "")]
