@@ -16,7 +16,7 @@ from transforms.pulsar.protobuf import Fields, encode
 _CONSUMER = 1
 _MAGIC_AND_CHECKSUM = 6
 # Fields of MessageMetadata in PulsarApi.proto.
-_PUBLISH_TIME, _MARKER, _TRANSACTION, _UUID, _CHUNKS, _CHUNK = 3, 20, 22, 26, 27, 29
+_PUBLISH_TIME, _BATCH_SIZE, _MARKER, _TRANSACTION, _UUID, _CHUNKS, _CHUNK = 3, 11, 20, 22, 26, 27, 29
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class StoredEntry:
     chunk: int = 0
     chunks: int = 1
     """The entry is chunk number ``chunk`` of ``chunks`` of the message ``uuid``; or all of its messages."""
+    messages: int = 1
+    """Messages in its producer batch."""
     silent: bool = False
     """Delivered to nobody, or only perhaps: a marker, or part of a transaction, which may have been aborted."""
 
@@ -58,16 +60,18 @@ def stored_entries(
     with explained(partition), owner(connection, partition) as broker:
         broker.request(wire.Kind.SUBSCRIBE, subscribe)
         last = entry_of(broker.request(wire.Kind.GET_LAST_MESSAGE_ID, {1: _CONSUMER, 2: 2}), 1)
-        at = start
+        at, permits = start, 1
         while last is not None and at <= last and (stop is None or at < stop):
-            broker.send(wire.Kind.FLOW, {1: _CONSUMER, 2: 1})
+            broker.send(wire.Kind.FLOW, {1: _CONSUMER, 2: permits})
             command, content = broker.message()
             position = entry_of(command, 2)
             if position is None or (stop is not None and position >= stop):
                 break
-            at = position.next_entry()
+            at, entry = position.next_entry(), _entry(position, content)
+            # The broker counts messages: a batch uses up more permits than the one that let it through.
+            permits = entry.messages
             if position >= start:
-                found.append(_entry(position, content))
+                found.append(entry)
     return found
 
 
@@ -81,5 +85,6 @@ def _entry(position: Position, content: bytes) -> StoredEntry:
         uuid=metadata.text(_UUID),
         chunk=metadata.number(_CHUNK),
         chunks=max(metadata.number(_CHUNKS), 1),
+        messages=max(metadata.number(_BATCH_SIZE), 1),
         silent=bool(metadata.number(_MARKER) or metadata.number(_TRANSACTION)),
     )
