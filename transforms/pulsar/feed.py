@@ -19,6 +19,12 @@ CHUNK_MESSAGES = 1_000
 CHUNK_BYTES = 4 * 1024 * 1024
 #: How far back to look for the first chunk of a message of which later ones stand behind the start.
 LOOK_BACK_ENTRIES = 1_000
+#: Messages that the client may hold ready. It counts messages only, so the reader begins with few, and is opened anew
+#: when their size shows that more fit into memory, or fewer.
+_FIRST_QUEUE = 20
+_LARGEST_QUEUE = 2_000
+_QUEUE_TOLERANCE = 4
+_ENOUGH_MESSAGES = 100
 _PATIENT_MS = 200
 _HASTY_MS = 10
 #: After so many waits for a message that the broker says to be there, it is asked what it really holds.
@@ -89,7 +95,6 @@ class PartitionFeed:
         *,
         look_from: Position | None = None,
         max_bytes: int = 32 * 1024 * 1024,
-        queue_size: int = 1_000,
         compacted: bool = False,
     ) -> None:
         self.next = start
@@ -99,7 +104,8 @@ class PartitionFeed:
         self._start = start
         self._look_from = look_from or start
         self._max_bytes = max_bytes
-        self._queue_size = queue_size
+        self._queue_size = _FIRST_QUEUE
+        self._seen_messages = self._seen_bytes = 0
         self._compacted = compacted
         self._chunks: deque[Chunk] = deque()
         self._bytes = 0
@@ -168,7 +174,8 @@ class PartitionFeed:
                     f"{self._partition.name}: the client does not deliver the message at {again.look_from}, which the "
                     "broker holds. Look at the log of the client (--log_level=DEBUG) for the reason."
                 )
-            last, look_from, may_look_back = again.last, again.look_from, False
+            last, look_from = again.last, again.look_from
+            may_look_back = may_look_back and look_from >= self._start
 
     def _read_from(  # noqa: PLR0912, PLR0915 - the hot loop, in one piece: a call costs what all else here does
         self, reader: MessageReader, look_from: Position, last: _Place, *, may_look_back: bool
@@ -206,6 +213,8 @@ class PartitionFeed:
                     answered = time.monotonic()
                 chunk.caught_up = not ids
                 self._hand_over(chunk, size, passed)
+                if ids and self._resize_queue(len(ids), size):
+                    return _Again(last, chunk.resume or chunk.behind(-1))
                 chunk = Chunk()
                 messages, ids, times, size = chunk.messages, chunk.ids, chunk.publish_times, 0
                 continue
@@ -239,6 +248,8 @@ class PartitionFeed:
             size += message.length()
             if len(ids) >= CHUNK_MESSAGES or size >= CHUNK_BYTES:
                 self._hand_over(chunk, size, passed)
+                if self._resize_queue(len(ids), size):
+                    return _Again(last, chunk.resume or chunk.behind(-1))
                 chunk = Chunk()
                 messages, ids, times, size = chunk.messages, chunk.ids, chunk.publish_times, 0
         return None
@@ -250,6 +261,20 @@ class PartitionFeed:
         entries = stored_entries(self._client.connection, self._partition, gap, stop)
         lost = passed.look(entries)
         return None if lost == delivered else lost
+
+    def _resize_queue(self, messages: int, size: int) -> bool:
+        """Fit the client's queue to half of what may be read ahead; True if that needs another reader."""
+        self._seen_messages += messages
+        self._seen_bytes += size
+        if self._seen_messages < _ENOUGH_MESSAGES and self._seen_bytes < CHUNK_BYTES:
+            return False
+        message_size = self._seen_bytes // self._seen_messages
+        self._seen_messages = self._seen_bytes = 0
+        fitting = min(max(self._max_bytes // 2 // max(message_size, 1), 1), _LARGEST_QUEUE)
+        if fitting < self._queue_size * _QUEUE_TOLERANCE and self._queue_size < fitting * _QUEUE_TOLERANCE:
+            return False
+        self._queue_size = fitting
+        return True
 
     def _further_back(self) -> Position:
         return Position(self._start.ledger, max(self._start.entry - LOOK_BACK_ENTRIES, 0))

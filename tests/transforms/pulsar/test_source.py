@@ -16,8 +16,9 @@ from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.utils.timestamp import Timestamp
 
 from transforms.pulsar import PulsarConnection, ReadFromPulsar, feed, source
+from transforms.pulsar.client import PulsarClient, connect
 from transforms.pulsar.ends import partition_ends
-from transforms.pulsar.feed import LOOK_BACK_ENTRIES
+from transforms.pulsar.feed import LOOK_BACK_ENTRIES, PartitionFeed
 from transforms.pulsar.messages import MessageBatch, Seal, TopicPartition
 from transforms.pulsar.positions import EARLIEST, LATEST, Position
 from transforms.pulsar.restriction import ReadRange, ReadTracker
@@ -218,6 +219,34 @@ def test_a_message_that_the_client_drops_because_a_chunk_was_sent_twice_is_read_
     sent = positions(send_raw(broker.service_url, partition.topic, messages))
     slices = all_slices(settings, partition, ReadRange(EARLIEST, sent[5].next_entry()), anew=False)
     assert [each for one in slices for each in one.ids] == [sent[0], sent[3], sent[4], sent[5]]
+
+
+def test_the_queue_of_the_client_follows_the_size_of_messages(broker, topic, monkeypatch):
+    """It counts messages, and a thousand of the largest are 5 GB."""
+    sizes = []
+    opened = PulsarClient.open_reader
+
+    def watched(self, partition, start, **keywords):
+        sizes.append(keywords["queue_size"])
+        return opened(self, partition, start, **keywords)
+
+    monkeypatch.setattr(PulsarClient, "open_reader", watched)
+    partition = TopicPartition(topic())
+    sent = produce(broker.service_url, partition.topic, 3_000, size=100)
+    sent += produce(broker.service_url, partition.topic, 8, size=1_000_000, seed=1, batching=False)
+    sent += produce(broker.service_url, partition.topic, 3_000, size=100, seed=2)
+    client = connect(PulsarConnection(broker.service_url))
+    reading = PartitionFeed(client, partition, EARLIEST, max_bytes=4_000_000)
+    got: list[Position] = []
+    while len(got) < len(sent):
+        taken = reading.take(60)
+        assert taken is not None
+        got += [taken.position(index) for index in range(len(taken.ids))]
+    reading.close()
+    assert got == positions(sent)
+    # A chunk that holds large and small ones makes a step between.
+    assert sizes[:3] == [20, 2_000, 2]
+    assert sizes[3] > 500
 
 
 def test_messages_are_elements_of_anyones_pipeline(broker, topic):
