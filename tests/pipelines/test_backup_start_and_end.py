@@ -67,14 +67,14 @@ def test_latest_reads_nothing_that_stands_there_already(broker, batched, bucket)
     assert [part["partition"] for part in run.summary["partitions"]] == [batched.name]
 
 
-@pytest.mark.parametrize("write", ["{:%Y-%m-%dT%H:%M:%S.%fZ}", "{:%Y-%m-%dT%H:%M:%S.%f+00:00}", "ms", "+08:00"])
+@pytest.mark.parametrize("write", ["{:%Y-%m-%dT%H:%M:%S.%fZ}", "ms", "+08:00"])
 def test_a_date_time_start_takes_what_was_published_then_and_later(broker, batched, bucket, write):
     index, time = batched.cut()
     backup(broker, batched.name, bucket, f"--start={_written(time, write)}", EXACT)
     assert_holds(messages_in(bucket), batched.between(index, None))
 
 
-@pytest.mark.parametrize("write", ["{:%Y-%m-%dT%H:%M:%S.%fZ}", "ms", "+08:00"])
+@pytest.mark.parametrize("write", ["ms", "+08:00"])
 def test_a_date_time_end_takes_what_was_published_until_then(broker, batched, bucket, write):
     index, time = batched.cut()
     backup(broker, batched.name, bucket, f"--end={_written(time - 1, write)}", EXACT)
@@ -106,40 +106,39 @@ def test_date_times_are_widened_by_the_allowed_disorder(broker, batched, bucket)
     assert_holds(messages_in(bucket), batched.between(0, None))
 
 
-@pytest.mark.parametrize("index", [0, 10, 30, 90])
+@pytest.mark.parametrize("index", [0, 90])
 def test_an_entry_as_start_is_exact(broker, batched, bucket, index):
     at = batched.places[index]
     backup(broker, batched.name, bucket, f"--start={at.ledger}:{at.entry}")
     assert_holds(messages_in(bucket), batched.between(index, None))
 
 
-@pytest.mark.parametrize("index", [0, 1, 9, 10, 35, 39, 99])
+@pytest.mark.parametrize("index", [1, 9, 10, 99])
 def test_a_message_in_a_batch_as_start_is_exact(broker, batched, bucket, index):
     backup(broker, batched.name, bucket, f"--start={batched.places[index]}")
     assert_holds(messages_in(bucket), batched.between(index, None))
 
 
-@pytest.mark.parametrize("index", [0, 1, 9, 10, 35, 39, 99])
+@pytest.mark.parametrize("index", [0, 9, 35, 99])
 def test_a_message_in_a_batch_as_end_is_exact_and_belongs_to_the_run(broker, batched, bucket, index):
     backup(broker, batched.name, bucket, f"--end={batched.places[index]}")
     assert_holds(messages_in(bucket), batched.between(0, index + 1))
 
 
-@pytest.mark.parametrize("index", [0, 30, 90])
+@pytest.mark.parametrize("index", [0, 90])
 def test_an_entry_as_end_belongs_to_the_run_whole(broker, batched, bucket, index):
     at = batched.places[index]
     backup(broker, batched.name, bucket, f"--end={at.ledger}:{at.entry}")
     assert_holds(messages_in(bucket), batched.between(0, index + 10))
 
 
-@pytest.mark.parametrize(("first", "last"), [(7, 7), (3, 8), (8, 31), (20, 29), (0, 99)])
+@pytest.mark.parametrize(("first", "last"), [(7, 7), (3, 8), (8, 31)])
 def test_two_messages_enclose_a_run(broker, batched, bucket, first, last):
     backup(broker, batched.name, bucket, f"--start={batched.places[first]}", f"--end={batched.places[last]}")
     assert_holds(messages_in(bucket), batched.between(first, last + 1))
 
 
-@pytest.mark.parametrize("suffix", ["", ":0", ":-1"])
-@pytest.mark.parametrize("index", [0, 7, 19])
+@pytest.mark.parametrize(("index", "suffix"), [(0, ""), (7, ""), (7, ":0"), (7, ":-1"), (19, ":0")])
 def test_messages_outside_any_batch_are_exact_points_too(broker, single, bucket, index, suffix):
     at = single.places[index]
     point = f"{at.ledger}:{at.entry}{suffix}"
