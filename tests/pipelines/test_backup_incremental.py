@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
 from tests.pipelines.backups import Bucket, arguments, backup, run_process, start_job
 from tests.pipelines.producing import numbered, send, sending
 from tests.pipelines.reading_back import assert_holds, messages_in
