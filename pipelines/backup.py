@@ -17,16 +17,17 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from rich.console import Console
 
+from pipelines import job
 from pipelines.display import shown
-from pipelines.job import RunResults, add_backup, results_of
+from pipelines.job import RunResults
 from pipelines.options import BackupConfig, parse_options
 from pipelines.summary import Summary, print_summary, summarize, write_summary
+from transforms import progress
 from transforms.cos.destination import check_writable, open_store
 from transforms.cos.sink import WriteSettings
 from transforms.errors import BackupError, ConfigurationError
 from transforms.files.format import RecordEncoder
 from transforms.files.formats import EncoderFactory
-from transforms.progress import progress_of
 from transforms.pulsar.admin import PulsarAdmin
 from transforms.pulsar.client import connect, disconnect
 from transforms.pulsar.connection import PulsarConnection
@@ -141,30 +142,32 @@ def run(config: BackupConfig) -> Summary:
     finally:
         close_readers(name)
         disconnect(config.connection)
+        job.forget(name)
+        progress.forget(name)
     if config.summary_file is not None:
         write_summary(summary, config.summary_file)
     return summary
 
 
 def _run_locally(config: BackupConfig, name: str, resolution: Resolution) -> RunResults:
-    progress = progress_of(name)
+    seen = progress.progress_of(name)
     ranges = [each for each in resolution.ranges if each.start < each.stop]
-    results = results_of(name)
+    results = job.results_of(name)
     if not ranges:
         return results
     # By name: DirectRunner is a switch that tries other runners first, and runs the pipeline again when one fails.
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(config.beam_args)))
     read, write = settings(config, name, len(ranges))
-    add_backup(pipeline, ranges, read, write)
-    with shown(progress, ranges, Console(stderr=True)):
+    job.add_backup(pipeline, ranges, read, write)
+    with shown(seen, ranges, Console(stderr=True)):
         try:
             pipeline.run().wait_until_finish()
         except Exception as error:
             # The runner passes on text only, of a signal too; what was raised is remembered where it was raised.
             if _asked_to_end is not None:
                 raise _asked_to_end from None
-            if isinstance(progress.failure, BackupError):
-                raise progress.failure from error
+            if isinstance(seen.failure, BackupError):
+                raise seen.failure from error
             raise
     missing = {each.partition.name for each in ranges} - set(results.partitions)
     if missing:
@@ -215,8 +218,8 @@ def _acknowledge(config: BackupConfig, resolution: Resolution, results: RunResul
         if partition not in resolution.acknowledge:
             continue
         with client.subscription(partition, subscription) as held:
-            held.acknowledge_before(report.upto)
-        parts[name].acknowledged_before = str(report.upto)
+            acknowledged = held.acknowledge_before(report.upto)
+        parts[name].acknowledged_before = None if acknowledged is None else str(acknowledged)
 
 
 if __name__ == "__main__":

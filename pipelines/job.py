@@ -35,6 +35,12 @@ def results_of(run: str) -> RunResults:
         return _results.setdefault(run, RunResults())
 
 
+def forget(run: str) -> None:
+    """Drop the results of a run that has ended."""
+    with _lock:
+        _results.pop(run, None)
+
+
 def add_backup(
     pipeline: beam.Pipeline, ranges: Iterable[PartitionRange], read: ReadSettings, write: WriteSettings
 ) -> None:

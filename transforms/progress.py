@@ -66,6 +66,12 @@ _runs: dict[str, Progress] = {}
 _lock = threading.Lock()
 
 
+def forget(run: str) -> None:
+    """Drop what is known of a run that has ended."""
+    with _lock:
+        _runs.pop(run, None)
+
+
 def progress_of(run: str) -> Progress:
     """The progress of a run in this process."""
     with _lock:

@@ -194,17 +194,20 @@ class Subscription:
         self._connection = connection
         self._partition = partition
 
-    def acknowledge_before(self, position: Position) -> None:
+    def acknowledge_before(self, position: Position) -> Position | None:
         """Acknowledge, cumulatively, what lies before ``position``; of an entry begun, nothing.
+
+        Returns the first position that is not acknowledged by this; None where there was nothing to acknowledge.
 
         Going backwards is ignored by the broker.
         """
         if position.entry == 0:
-            return  # the entry before is in a ledger whose number we do not know; the next acknowledgement covers it
+            return None  # the entry before is in a ledger whose number we do not know; the next time covers it
         # Always the entry before: the client knows no batch size of an id made by hand, and takes an index inside a
         # batch for all of its entry. [measured with pulsar-client 3.13]
         with explained(self._connection, self._partition.name):
             self._consumer.acknowledge_cumulative(_wire_id(position.ledger, position.entry - 1, -1))
+        return Position(position.ledger, position.entry)
 
 
 def start_of(message: Any) -> Position:
