@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -58,14 +59,20 @@ class Chunk:
         position = self.position(index)
         return position.next_entry() if self.ids[index][2] < 0 else position.next_message()
 
-    def split(self, place: int) -> tuple[Chunk, Chunk]:
-        """The messages before ``place``, and those from there on."""
-        share = self.bytes * place // max(len(self.ids), 1)
-        head = Chunk(self.messages[:place], self.ids[:place], self.publish_times[:place], share, resume=self.resume)
-        rest = Chunk(
-            self.messages[place:], self.ids[place:], self.publish_times[place:], self.bytes - share, resume=self.resume
-        )
-        return head, rest
+    def before(self, stop: Position) -> Chunk:
+        """What of the chunk lies before ``stop``."""
+        if self.position(-1) < stop:
+            return self
+        place = bisect_left(range(len(self.ids)), stop, key=self.position)
+        share = self.bytes * place // len(self.ids)
+        # A message that begins behind the stop is no matter of what lies before it.
+        resume = min(self.resume, stop) if self.resume is not None else None
+        return Chunk(self.messages[:place], self.ids[:place], self.publish_times[:place], share, resume=resume)
+
+    def settled(self, index: int) -> Position:
+        """The position before which nothing is needed any more, once the message at this place is done with."""
+        behind = self.behind(index)
+        return behind if self.resume is None else min(self.resume, behind)
 
 
 #: A place in a partition as Pulsar has it: ledger, entry, batch index.
@@ -129,13 +136,6 @@ class PartitionFeed:
             if self._error is not None:
                 raise self._error
         return None
-
-    def give_back(self, chunk: Chunk) -> None:
-        """Put messages back that were taken last and are not wanted yet."""
-        with self._changed:
-            self._chunks.appendleft(chunk)
-            self._bytes += chunk.bytes
-            self.next = chunk.position(0)
 
     def close(self) -> None:
         """Stop reading and close the reader. Waits for the thread."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -102,7 +101,7 @@ class PartitionReader:
                 chunk = feed.take(max(deadline - time.monotonic(), 0.001))
                 now = time.time_ns() // 1_000_000
                 if chunk is not None and chunk.ids:
-                    chunk = _up_to(restriction.stop, chunk)
+                    chunk = chunk.before(restriction.stop)
                     batches = list(_batches(partition, chunk, rule, windows, now)) if chunk.ids else []
                     upto = chunk.behind(-1) if chunk.ids else restriction.stop
                     reached = upto >= restriction.stop or len(chunk.ids) == 0
@@ -138,20 +137,12 @@ class PartitionReader:
                     return
         _close_feed(settings, partition)
         progress_of(settings.run).finished(partition)
-        yield Seal(partition, FOREVER, resume or upto)
+        yield Seal(partition, FOREVER, upto if resume is None else min(resume, upto))
 
     def _count(self, partition: TopicPartition, chunk: Chunk, upto: Position) -> None:
         self._messages.inc(len(chunk.ids))
         self._bytes.inc(chunk.bytes)
         progress_of(self._settings.run).read(partition, len(chunk.ids), chunk.bytes, upto, chunk.publish_times[-1])
-
-
-def _up_to(stop: Position, chunk: Chunk) -> Chunk:
-    """What of the chunk lies before the stop. The reader is not needed behind it, so the rest is dropped."""
-    if chunk.position(-1) < stop:
-        return chunk
-    place = bisect_left(range(len(chunk.ids)), stop, key=chunk.position)
-    return chunk.split(place)[0]
 
 
 def _batches(
@@ -194,7 +185,7 @@ def _batches(
             places.append(slice(begin, end))
         if seal is not None:
             yield from gathered()
-            yield Seal(partition, seal, chunk.resume or chunk.behind(end - 1))
+            yield Seal(partition, seal, chunk.settled(end - 1))
         begin = end
     yield from gathered()
 

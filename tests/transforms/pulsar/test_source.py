@@ -203,6 +203,17 @@ def test_a_chunked_message_that_is_the_only_one_behind_the_start_is_read(broker,
     assert [each for one in slices for each in one.ids] == [sent[2]]
 
 
+def test_a_seal_does_not_pass_the_stop_though_reading_ahead_has(broker, topic, settings):
+    """A message behind the stop that is not complete says nothing about what lies before it."""
+    partition = TopicPartition(topic())
+    sent = positions(
+        send_raw(broker.service_url, partition.topic, [Message(b"a"), Message(b"b"), chunk(0), Message(b"c")])
+    )
+    (one,) = all_slices(settings, partition, ReadRange(EARLIEST, sent[1]), anew=False)
+    assert one.ids == [sent[0]]
+    assert one.seals[-1].position == sent[1]
+
+
 def test_a_chunk_whose_others_never_come_does_not_hold_a_run_up(broker, topic, settings):
     partition = TopicPartition(topic())
     sent = positions(send_raw(broker.service_url, partition.topic, [Message(b"a"), chunk(0), Message(b"b"), chunk(0)]))
