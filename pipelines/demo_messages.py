@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import logging
+import os
 import random
 import struct
 import time
@@ -113,9 +113,7 @@ def produce(service_url: str) -> Produced:
     first_window = now - now % WINDOW_MS - WINDOWS * WINDOW_MS
     # The client has one logger for the process, so this one is the job's as well. What it calls errors may mend
     # themselves; what does not is raised.
-    quiet = logging.getLogger("pulsar.demo")
-    quiet.setLevel(logging.CRITICAL)
-    client = pulsar.Client(service_url, logger=quiet)
+    client = pulsar.Client(service_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull))
     try:
         for kind in KINDS:
             producer = client.create_producer(

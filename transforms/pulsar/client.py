@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +26,7 @@ NoMessageInTime = pulsar.Timeout
 
 _log = logging.getLogger(__name__)
 _clients: dict[PulsarConnection, PulsarClient] = {}
+_open: weakref.WeakSet[PulsarClient] = weakref.WeakSet()
 _lock = threading.Lock()
 
 
@@ -53,10 +55,10 @@ def full_topic_name(topic: str) -> str:
 
 
 @atexit.register
-def _disconnect_all() -> None:
-    """Close what is left while there is still a Python to log to: the client's own threads outlive it."""
-    for connection in list(_clients):
-        disconnect(connection)
+def _close_all() -> None:
+    """Close what is left while there is still a Python: the client's threads ask it for tokens."""
+    for client in list(_open):
+        client.close()
 
 
 class PulsarClient:
@@ -71,9 +73,9 @@ class PulsarClient:
             authentication = pulsar.AuthenticationToken(lambda: read_token(token))
         elif connection.tls_cert is not None:
             authentication = pulsar.AuthenticationTLS(connection.tls_cert, connection.tls_key)
-        client_log = logging.getLogger("pulsar.client")
-        if client_log.level == logging.NOTSET:
-            client_log.setLevel(logging.ERROR)
+        # Not a logger of Python's: the client's threads outlive its close, and one that touches Python while the
+        # interpreter ends aborts the process, whatever it has done.
+        level = pulsar.LoggerLevel.Debug if _log.isEnabledFor(logging.DEBUG) else pulsar.LoggerLevel.Error
         self._client = pulsar.Client(
             connection.service_url,
             authentication=authentication,
@@ -83,12 +85,15 @@ class PulsarClient:
             tls_certificate_file_path=connection.tls_cert,
             tls_private_key_file_path=connection.tls_key,
             listener_name=connection.listener_name,
-            logger=client_log,
+            logger=pulsar.FileLogger(level, "/dev/stderr"),
         )
+        _open.add(self)
 
     def close(self) -> None:
-        """Close all readers and connections."""
-        self._client.close()
+        """Close all readers and connections; closing twice is no error."""
+        if self in _open:
+            _open.discard(self)
+            self._client.close()
 
     def partitions(self, topic: str) -> list[TopicPartition]:
         """The partitions of a topic; the topic itself if it has none *or does not exist*. Creates nothing."""
