@@ -82,11 +82,16 @@ def entry_of(answer: Fields, number: int) -> Position | None:
     return Position(ledger, entry if entry < _NO_ENTRY else -1)
 
 
+def login_of(connection: PulsarConnection) -> tuple[str | None, wire.Tls]:
+    """What ``wire.connect`` needs of a connection: its token, read anew, and its TLS files."""
+    token = read_token(connection.token) if connection.token else None
+    return token, wire.Tls(connection.tls_trust_certs, connection.tls_cert, connection.tls_key)
+
+
 @contextlib.contextmanager
 def owner(connection: PulsarConnection, partition: TopicPartition) -> Iterator[wire.Connection]:
     """A connection to the broker that owns the partition."""
-    token = read_token(connection.token) if connection.token else None
-    tls = wire.Tls(connection.tls_trust_certs, connection.tls_cert, connection.tls_key)
+    token, tls = login_of(connection)
     url = connection.service_url
     if urlsplit(url).scheme in ("http", "https"):
         url = PulsarAdmin(connection, url).broker_of(partition, connection.listener_name)

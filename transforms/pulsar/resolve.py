@@ -15,8 +15,8 @@ from transforms.errors import ConfigurationError, SourceError, TrimmedError
 from transforms.pulsar import wire
 from transforms.pulsar.admin import PulsarAdmin
 from transforms.pulsar.client import PulsarClient, connect, full_topic_name
-from transforms.pulsar.connection import PulsarConnection, read_token
-from transforms.pulsar.ends import partition_ends
+from transforms.pulsar.connection import PulsarConnection
+from transforms.pulsar.ends import login_of, partition_ends
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.points import EARLIEST_POINT, NOW, Point
 from transforms.pulsar.positions import EARLIEST, Position
@@ -98,8 +98,7 @@ def resolve(request: Request) -> Resolution:
 def check_reachable(connection: PulsarConnection) -> None:
     """Connect and log in once; raises SourceError or AccessError that tell what the client calls a timeout alike."""
     if connection.service_url.startswith("pulsar"):
-        token = read_token(connection.token) if connection.token else None
-        tls = wire.Tls(connection.tls_trust_certs, connection.tls_cert, connection.tls_key)
+        token, tls = login_of(connection)
         wire.connect(connection.service_url, token=token, tls=tls).close()
 
 
