@@ -55,8 +55,11 @@ class PassedEntries:
         """A chunked message that begins at ``first`` was delivered."""
         self._incomplete = {name: each for name, each in self._incomplete.items() if each.first != first}
 
-    def look(self, entries: Iterable[StoredEntry]) -> Position | None:
-        """Take entries that were passed over. Where to start again, if a message in them should have been delivered."""
+    def look(self, entries: Iterable[StoredEntry], delivered: Position | None = None) -> Position | None:
+        """Take entries that were passed over. Where the first message in them begins that should have been delivered.
+
+        ``delivered`` is where one begins that was.
+        """
         lost = []
         for entry in entries:
             if entry.silent:
@@ -75,7 +78,11 @@ class PassedEntries:
                 known.chunks += 1
             if known.chunks == entry.chunks:
                 lost.append(known.first)
-        return min(lost, default=None)
+        return min((each for each in lost if each != delivered), default=None)
+
+    def behind_all_complete(self, place: Position) -> Position:
+        """Where to start again to read on at ``place``: further back if a message that is not complete begins there."""
+        return min([place, *(each.first for each in self._incomplete.values())])
 
     def oldest(self, now: int) -> Position | None:
         """The first chunk of the oldest message that is not complete and for which patience has not ended."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import uuid
 from dataclasses import dataclass
 
@@ -11,10 +10,11 @@ from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.ends import entry_of, explained, owner
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
-from transforms.pulsar.protobuf import Fields, encode
+from transforms.pulsar.protobuf import Fields, ProtocolError, encode
 
 _CONSUMER = 1
-_MAGIC_AND_CHECKSUM = 6
+#: What may stand before the metadata: the broker's own metadata, with its size; a checksum of 4 bytes.
+_BROKER_METADATA, _CHECKSUM = b"\x0e\x02", b"\x0e\x01"
 # Fields of MessageMetadata in PulsarApi.proto.
 _PUBLISH_TIME, _BATCH_SIZE, _MARKER, _TRANSACTION, _UUID, _CHUNKS, _CHUNK = 3, 11, 20, 22, 26, 27, 29
 
@@ -76,9 +76,12 @@ def stored_entries(
 
 
 def _entry(position: Position, content: bytes) -> StoredEntry:
-    (size,) = struct.unpack_from(">I", content, _MAGIC_AND_CHECKSUM)
-    begin = _MAGIC_AND_CHECKSUM + 4
-    metadata = Fields(content[begin : begin + size])
+    at = 0
+    if content.startswith(_BROKER_METADATA):
+        at = 6 + _size(content, 2)
+    if content.startswith(_CHECKSUM, at):
+        at += 6
+    metadata = Fields(content[at + 4 : at + 4 + _size(content, at)])
     return StoredEntry(
         position,
         publish_time=metadata.number(_PUBLISH_TIME),
@@ -88,3 +91,9 @@ def _entry(position: Position, content: bytes) -> StoredEntry:
         messages=max(metadata.number(_BATCH_SIZE), 1),
         silent=bool(metadata.number(_MARKER) or metadata.number(_TRANSACTION)),
     )
+
+
+def _size(content: bytes, at: int) -> int:
+    if len(content) < at + 4:
+        raise ProtocolError
+    return int.from_bytes(content[at : at + 4], "big")

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass, field
 
-from transforms.errors import SourceError
+from transforms.errors import SourceError, TopicNotFoundError
 from transforms.pulsar.chunks import PassedEntries
 from transforms.pulsar.client import MessageReader, NoMessageInTime, PulsarClient, start_of
 from transforms.pulsar.entries import stored_entries
@@ -32,8 +32,9 @@ _HASTY_MS = 10
 _STALLED = 10
 #: How long a broker may be away before the run gives up.
 _BROKER_AWAY_SECONDS = 120.0
-#: How often a message is read again that the client should have delivered; each time the broker may have been away.
+#: How often reading starts again at a place without coming on from there; the most seconds that it waits before.
 _TRIES = 10
+_LONGEST_PAUSE = 15.0
 
 
 @dataclass(slots=True)
@@ -85,6 +86,8 @@ class _Again:
 
     last: _Place
     look_from: Position
+    reason: SourceError | None = None
+    """Why, if the broker failed; else the client did not deliver the message at ``look_from``, or its queue changes."""
 
 
 class PartitionFeed:
@@ -159,23 +162,39 @@ class PartitionFeed:
         look_from, tries = self._look_from, 0
         may_look_back = look_from == self._start and self._start.entry > 0 and not self._compacted
         while True:
-            reader = self._client.open_reader(
-                self._partition, look_from, queue_size=self._queue_size, compacted=self._compacted
-            )
-            try:
-                again = self._read_from(reader, look_from, last, may_look_back=may_look_back)
-            finally:
-                reader.close()
+            again = self._read_on(look_from, last, may_look_back=may_look_back)
             if again is None:
                 return
             tries = tries + 1 if again.last == last else 0
             if tries > _TRIES:
-                raise SourceError(
+                raise again.reason or SourceError(
                     f"{self._partition.name}: the client does not deliver the message at {again.look_from}, which the "
                     "broker holds. Look at the log of the client (--log_level=DEBUG) for the reason."
                 )
+            if tries:
+                self._pause(min(0.1 * 2**tries, _LONGEST_PAUSE))
             last, look_from = again.last, again.look_from
             may_look_back = may_look_back and look_from >= self._start
+
+    def _pause(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed, seconds)
+
+    def _read_on(self, look_from: Position, last: _Place, *, may_look_back: bool) -> _Again | None:
+        if self._closed:
+            return None
+        try:
+            reader = self._client.open_reader(
+                self._partition, look_from, queue_size=self._queue_size, compacted=self._compacted
+            )
+        except TopicNotFoundError:
+            raise
+        except SourceError as error:
+            return _Again(last, look_from, error)
+        try:
+            return self._read_from(reader, look_from, last, may_look_back=may_look_back)
+        finally:
+            reader.close()
 
     def _read_from(  # noqa: PLR0912, PLR0915 - the hot loop, in one piece: a call costs what all else here does
         self, reader: MessageReader, look_from: Position, last: _Place, *, may_look_back: bool
@@ -200,11 +219,9 @@ class PartitionFeed:
                             # The broker holds entries that the client does not deliver, or not yet.
                             if waited % _STALLED or compacted:
                                 continue
-                            lost = self._lost(passed, passed.next, None)
-                            if passed.headless and may_look_back:
-                                return _Again(last, self._further_back())
-                            if lost is not None:
-                                return _Again(last, lost)
+                            again = self._look(passed, last, passed.next, None, may_look_back=may_look_back)
+                            if again is not None:
+                                return again
                     except SourceError:
                         # A broker that restarts or moves the topic is gone for a while; the client connects again.
                         if time.monotonic() > answered + _BROKER_AWAY_SECONDS:
@@ -227,17 +244,16 @@ class PartitionFeed:
                 publish_time = message.publish_timestamp()
                 gap = passed.deliver(ledger, entry)
                 if gap is not None and not compacted:
-                    first = start_of(message)
-                    lost = None
+                    first, again = start_of(message), None
                     # A message of two chunks stands in for its own first one; all else is looked at.
                     if gap != first or gap.next_entry() != Position(ledger, entry):
-                        lost = self._lost(passed, gap, Position(ledger, entry), delivered=first)
-                    passed.complete(first)
-                    if passed.headless and may_look_back:
-                        lost = self._further_back()
-                    if lost is not None:
+                        again = self._look(
+                            passed, last, gap, Position(ledger, entry), delivered=first, may_look_back=may_look_back
+                        )
+                    if again is not None:
                         self._hand_over(chunk, size, passed)
-                        return _Again(last, lost)
+                        return again
+                    passed.complete(first)
             place = (ledger, entry, batch)
             if place <= last:
                 continue  # read only for the chunks before the start, or given twice after a reconnection
@@ -254,13 +270,28 @@ class PartitionFeed:
                 messages, ids, times, size = chunk.messages, chunk.ids, chunk.publish_times, 0
         return None
 
-    def _lost(
-        self, passed: PassedEntries, gap: Position, stop: Position | None, *, delivered: Position | None = None
-    ) -> Position | None:
-        """Look at the entries of a gap. Where a message in them begins that the client should have delivered."""
-        entries = stored_entries(self._client.connection, self._partition, gap, stop)
-        lost = passed.look(entries)
-        return None if lost == delivered else lost
+    def _look(
+        self,
+        passed: PassedEntries,
+        last: _Place,
+        gap: Position,
+        stop: Position | None,
+        *,
+        delivered: Position | None = None,
+        may_look_back: bool,
+    ) -> _Again | None:
+        """Look at the entries of a gap. Where to start again, if a message in them should have been delivered."""
+        try:
+            entries = stored_entries(self._client.connection, self._partition, gap, stop)
+        except TopicNotFoundError:
+            raise
+        except SourceError as error:
+            # What was passed over is not known, so it is read again.
+            return _Again(last, passed.behind_all_complete(gap), error)
+        lost = passed.look(entries, delivered)
+        if passed.headless and may_look_back:
+            return _Again(last, Position(self._start.ledger, max(self._start.entry - LOOK_BACK_ENTRIES, 0)))
+        return None if lost is None else _Again(last, passed.behind_all_complete(lost))
 
     def _resize_queue(self, messages: int, size: int) -> bool:
         """Fit the client's queue to half of what may be read ahead; True if that needs another reader."""
@@ -275,9 +306,6 @@ class PartitionFeed:
             return False
         self._queue_size = fitting
         return True
-
-    def _further_back(self) -> Position:
-        return Position(self._start.ledger, max(self._start.entry - LOOK_BACK_ENTRIES, 0))
 
     def _hand_over(self, chunk: Chunk, size: int, passed: PassedEntries) -> None:
         if not chunk.ids and not chunk.caught_up:

@@ -72,3 +72,17 @@ def test_chunks_without_their_first_one_are_told():
     assert passed.look([chunk(4, 1)]) is None
     assert passed.headless
     assert passed.oldest(0) is None
+
+
+def test_what_was_delivered_hides_nothing_else_that_was_lost():
+    passed = PassedEntries(EARLIEST)
+    assert passed.look([chunk(4, 0), chunk(5, 1), StoredEntry(at(6))], delivered=at(4)) == at(6)
+
+
+def test_reading_again_begins_with_the_first_chunk_of_what_is_not_complete():
+    passed = PassedEntries(EARLIEST)
+    assert passed.behind_all_complete(at(9)) == at(9)
+    passed.look([chunk(4, 0, 3), chunk(5, 1, 3)])
+    assert passed.behind_all_complete(at(9)) == at(4)
+    passed.complete(at(4))
+    assert passed.behind_all_complete(at(9)) == at(9)

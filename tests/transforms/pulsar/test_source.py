@@ -15,6 +15,7 @@ from apache_beam.runners.sdf_utils import RestrictionTrackerView, ThreadsafeRest
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.utils.timestamp import Timestamp
 
+from transforms.errors import SourceError
 from transforms.pulsar import PulsarConnection, ReadFromPulsar, feed, source
 from transforms.pulsar.client import PulsarClient, connect
 from transforms.pulsar.ends import partition_ends
@@ -278,3 +279,22 @@ def test_a_batch_that_would_leave_its_process_is_refused_with_the_cure(broker, t
     coder = source.SourceElementCoder()
     with pytest.raises(TypeError, match="right behind the source, before any shuffle, or use ReadFromPulsar"):
         coder.encode(Seal(TopicPartition("t"), 1, EARLIEST))
+
+
+def test_a_broker_that_fails_while_a_gap_is_looked_at_costs_nothing(broker, topic, settings, monkeypatch):
+    partition = TopicPartition(topic())
+    first = [Message(b"%d" % number, publish_time=1_000) for number in range(3)]
+    parts = [Message(b"part", publish_time=1_000, chunk=("u1", index, 3, 12)) for index in range(3)]
+    sent = send_raw(broker.service_url, partition.topic, [*first, *parts, Message(b"x", publish_time=2_000)])
+    looked, failed = feed.stored_entries, []
+
+    def failing(*arguments: Any) -> Any:
+        if len(failed) < 3:
+            failed.append(arguments)
+            raise SourceError("the broker is away")
+        return looked(*arguments)
+
+    monkeypatch.setattr(feed, "stored_entries", failing)
+    slices = all_slices(settings, partition, whole(settings, partition), anew=False)
+    assert len(failed) == 3
+    assert [each for part in slices for each in part.ids] == positions([*sent[:3], sent[5], sent[6]])
