@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check benchmark clean
+.PHONY: help venv demo test torture check benchmark clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ demo: $(VENV)/.demo ## back up a live topic on this machine: no account, no Java
 test: venv ## all tests, against a real Pulsar broker (needs Java and Maven)
 	$(BIN)/python -m transforms.testing.fetch
 	$(BIN)/python -m pytest
+
+SEED := 1
+
+torture: venv ## the tests of tests/torture in full; SEED=N repeats one (needs Java and Maven; an hour)
+	$(BIN)/python -m transforms.testing.fetch
+	$(BIN)/python -m pytest tests/torture --torture --seed=$(SEED)
 
 check: venv ## style and types
 	$(BIN)/ruff check

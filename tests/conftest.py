@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,6 +17,14 @@ from transforms.testing.pulsar_standalone import PulsarStandalone
 # How long an example takes says more about who else uses the machine than about us.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of make torture."""
+    group = parser.getgroup("torture")
+    group.addoption("--torture", action="store_true", help="tests/torture in full, not the small counts of make test")
+    group.addoption("--seed", type=int, default=1, help="of all that tests/torture does at random")
+
 
 _run = uuid.uuid4().hex[:6]
 _numbers = itertools.count(1)
@@ -64,3 +74,31 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("COS_", "PULSAR_")):
             monkeypatch.delenv(name)
+
+
+@dataclass(frozen=True)
+class Torture:
+    """How much a test of tests/torture does, and by which dice."""
+
+    full: bool
+    random: random.Random
+    """Seeded by ``--seed`` and the test's name: the same in each run."""
+    say: Callable[[str], None]
+    """Prints a line of progress while the test runs; nothing in make test."""
+
+    def count(self, few: int, many: int) -> int:
+        """How often: ``few`` in make test, ``many`` in make torture."""
+        return many if self.full else few
+
+
+@pytest.fixture
+def torture(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Torture:
+    """The scale of this run."""
+    full, seed = bool(request.config.getoption("--torture")), request.config.getoption("--seed")
+
+    def say(text: str) -> None:
+        if full:
+            with capsys.disabled():
+                print(f"\n  {request.node.name}: {text}", end="", flush=True)
+
+    return Torture(full, random.Random(f"{seed} {request.node.name}"), say)
