@@ -15,13 +15,12 @@ from typing import NoReturn
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from rich.console import Console
 
-from pipelines import job
-from pipelines.display import shown
+from pipelines import job, logs
+from pipelines.display import progress_console, result_console, shown
 from pipelines.job import RunResults
 from pipelines.options import BackupConfig, parse_options
-from pipelines.summary import Summary, print_summary, summarize, write_summary
+from pipelines.summary import Summary, print_summary, summarize, summary_json, write_summary
 from transforms import progress
 from transforms.cos.destination import check_writable, open_store
 from transforms.cos.sink import WriteSettings
@@ -35,50 +34,43 @@ from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.resolve import Resolution, resolve
 from transforms.pulsar.source import ReadSettings, close_readers
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("pipelines.backup")
 _asked_to_end: AskedToEndError | None = None
 
 _MIB = 1024 * 1024
 _WHAT_STAYS = "what was written so far is whole and stays, nothing was acknowledged. Run it again to complete it."
-#: A table that goes into a file or a pipe does not fold the names of topics.
-_PIPED_WIDTH = 160
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit code. Errors go to stderr, results to stdout."""
+    argv = sys.argv[1:] if argv is None else argv
+    logs.set_up("INFO", logs.asked_format(argv))
     try:
-        config = parse_options(sys.argv[1:] if argv is None else argv)
-        logging.basicConfig(
-            level=config.log_level,
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-            stream=sys.stderr,
-            force=True,
-        )
-        # The runner's own lines are about stages and coders, and tracebacks of what is told below in a sentence.
-        logging.getLogger("apache_beam").setLevel("DEBUG" if config.log_level == "DEBUG" else "CRITICAL")
+        config = parse_options(argv)
+        logs.set_up(config.log_level, config.log_format)
         summary = run(config)
     except BackupError as error:
         for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+            logs.tell(line, error.exit_code)
         return error.exit_code
     except AskedToEndError:
         # Beam raises what it catches anew, with more text in it; so what came is looked up.
         asked = _asked_to_end or AskedToEndError(signal.SIGINT)
-        print(f"{asked}: {_WHAT_STAYS}", file=sys.stderr)
+        logs.tell(f"{asked}: {_WHAT_STAYS}", 128 + asked.number)
         return 128 + asked.number
     except Exception as error:
         _log.debug("the run failed", exc_info=error)
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        print(
-            f"error: unexpected {type(error).__name__}: {lines[-1] if lines else 'no more is known'}. This is a "
-            "defect: run again with --log_level=DEBUG and report what it prints.",
-            file=sys.stderr,
+        logs.tell(
+            f"unexpected {type(error).__name__}: {lines[-1] if lines else 'no more is known'}. This is a defect: run "
+            "again with --log_level=DEBUG and report what it prints.",
+            BackupError.exit_code,
         )
         return BackupError.exit_code
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PIPED_WIDTH)
-    print_summary(summary, console)
+    if config.log_format == "json":
+        print(summary_json(summary))
+    else:
+        print_summary(summary, result_console())
     return 0
 
 
@@ -101,6 +93,7 @@ def run_as_process(argv: Sequence[str] | None = None) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
     code = main(argv)
+    logs.finish()
     sys.stdout.flush()
     sys.stderr.flush()
     if _asked_to_end is not None:
@@ -159,7 +152,7 @@ def _run_locally(config: BackupConfig, name: str, resolution: Resolution) -> Run
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(config.beam_args)))
     read, write = settings(config, name, len(ranges))
     job.add_backup(pipeline, ranges, read, write)
-    with shown(seen, ranges, Console(stderr=True)):
+    with shown(seen, ranges, progress_console(), live=config.log_format == "text"):
         try:
             pipeline.run().wait_until_finish()
         except Exception as error:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import logging
 import os
 import secrets
 import signal
@@ -192,9 +191,10 @@ def _arguments(place: Place, name: str) -> list[str]:
 
 
 def _run(config: BackupConfig) -> Summary:
+    from pipelines import logs
     from pipelines.backup import run
 
-    logging.basicConfig(level=config.log_level, format="%(levelname)s %(name)s: %(message)s", force=True)
+    logs.set_up(config.log_level, config.log_format)
     return run(config)
 
 

@@ -21,15 +21,29 @@ from transforms.pulsar.restriction import PartitionRange
 _LINE_SECONDS = 10.0
 _REFRESH_SECONDS = 0.25
 
+#: A table that goes into a file or a pipe does not fold the names of topics.
+_PIPED_WIDTH = 160
+
 _log = logging.getLogger(__name__)
 
 
+def result_console() -> Console:
+    """Stdout, for the result. Names of topics are no markup; in a file or a pipe they are not folded either."""
+    console = Console(markup=False, emoji=False, highlight=False)
+    return console if console.is_terminal else Console(markup=False, emoji=False, highlight=False, width=_PIPED_WIDTH)
+
+
+def progress_console() -> Console:
+    """Stderr, for the progress."""
+    return Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
 @contextmanager
-def shown(progress: Progress, ranges: list[PartitionRange], console: Console) -> Iterator[None]:
-    """Show progress on the console as long as the body runs."""
+def shown(progress: Progress, ranges: list[PartitionRange], console: Console, *, live: bool = True) -> Iterator[None]:
+    """Show progress as long as the body runs: a table on the console, or log lines where it is none or not ``live``."""
     view = _View(progress, ranges)
     ended = threading.Event()
-    if console.is_terminal:
+    if live and console.is_terminal:
         with Live(
             get_renderable=view.picture, console=console, refresh_per_second=1 / _REFRESH_SECONDS, transient=True
         ):
@@ -38,7 +52,7 @@ def shown(progress: Progress, ranges: list[PartitionRange], console: Console) ->
 
     def lines() -> None:
         while not ended.wait(_LINE_SECONDS):
-            _log.info("%s", view.line())
+            _log.info("%s", view.line(), extra={"fields": view.fields()})
 
     thread = threading.Thread(target=lines, name="progress", daemon=True)
     thread.start()
@@ -63,6 +77,12 @@ class _View:
             f"{messages:,} messages, {human_size(size)} read ({rate:,.0f}/s), {self._progress.files:,} files written, "
             f"{done} of {len(self._ranges)} partitions done"
         )
+
+    def fields(self) -> dict[str, int]:
+        """The same for a program."""
+        messages, size = self._totals()
+        done = sum(1 for each in self._ranges if self._at(each).done)
+        return {"messages": messages, "bytes": size, "files": self._progress.files, "partitions_done": done}
 
     def picture(self) -> Group:
         table = Table(box=None, pad_edge=False)

@@ -10,10 +10,11 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.logs import FORMATS
 from transforms.cos.destination import Destination, parse_destination
 from transforms.errors import ConfigurationError
 from transforms.files.format import FileFormat
@@ -58,6 +59,7 @@ class BackupConfig:
     memory_budget: int
     summary_file: str | None
     log_level: str
+    log_format: str
     runner: str
     beam_args: tuple[str, ...]
 
@@ -70,7 +72,7 @@ class BackupConfig:
 def parse_options(argv: Sequence[str]) -> BackupConfig:
     """Read and check the command line. Raises ConfigurationError with all that is wrong, a sentence each.
 
-    Prints help or usage and raises SystemExit where argparse does: for ``--help`` (0) and for what it cannot read (2).
+    Prints help and raises SystemExit for ``--help``.
     """
     options, rest = job_parser().parse_known_args(argv)
     problems: list[str] = []
@@ -165,6 +167,7 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
         memory_budget=memory,
         summary_file=options.summary_file,
         log_level=options.log_level,
+        log_format=options.log_format,
         runner=options.runner,
         beam_args=tuple(rest),
     )
@@ -221,9 +224,15 @@ def _unknown_options(rest: Sequence[str], runner: str) -> list[str]:
     return problems
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print, so that it is told as all errors are."""
+        raise ConfigurationError(f"{message}. --help lists the options.")
+
+
 def job_parser() -> argparse.ArgumentParser:
     """The parser of our options; its help is what ``--help`` shows."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m pipelines.backup",
         description="Copy what a Pulsar cluster holds between a start and an end point into Avro or JSON-lines files "
         "in a COS bucket or a folder. Running it again completes what is missing, and writes nothing twice.",
@@ -316,6 +325,12 @@ def job_parser() -> argparse.ArgumentParser:
     run.add_argument("--summary_file", metavar="PATH", help="write the result as JSON")
     run.add_argument(
         "--log_level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO", help="what is logged on stderr"
+    )
+    run.add_argument(
+        "--log_format",
+        choices=FORMATS,
+        default="text",
+        help="json, for services: each line on stderr is a JSON object, and so is the result on stdout",
     )
     _no_default_shown(parser, "--path_template")
     return parser

@@ -117,12 +117,17 @@ def summarize(
     )
 
 
+def summary_json(summary: Summary, indent: int | None = None) -> str:
+    """The summary as a JSON object; without ``indent`` on one line."""
+    return json.dumps(asdict(summary), indent=indent, ensure_ascii=False)
+
+
 def write_summary(summary: Summary, path: str) -> None:
     """Write the summary as JSON, whole or not at all. Raises ConfigurationError where the file cannot be written."""
     target = Path(path)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        unfinished.write_text(json.dumps(asdict(summary), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        unfinished.write_text(summary_json(summary, indent=2) + "\n", encoding="utf-8")
         unfinished.replace(target)
     except OSError as error:
         raise ConfigurationError(f"--summary_file={path}: cannot be written: {error.strerror}.") from None

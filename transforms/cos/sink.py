@@ -338,7 +338,16 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         else:
             created = self._store.put(key, body.tail, metadata)
         progress_of(settings.run).written(body.size)
-        _log.info("wrote %s: %d messages, %d bytes%s", key, file.count, body.size, "" if created else " (was there)")
+        _log.info(
+            "wrote %s: %d messages, %d bytes%s",
+            key,
+            file.count,
+            body.size,
+            "" if created else " (was there)",
+            extra={
+                "fields": {"key": key, "partition": partition.name, "messages": file.count, "bytes": body.size},
+            },
+        )
         return WrittenFile(
             key,
             partition.name,

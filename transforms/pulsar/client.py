@@ -24,6 +24,9 @@ from transforms.pulsar.protobuf import Fields
 #: Raised by ``MessageReader.read_next`` when no message came in time.
 NoMessageInTime = pulsar.Timeout
 
+log_file = "/dev/stderr"
+"""Where the C++ side logs; read when a client is made."""
+
 _log = logging.getLogger(__name__)
 _clients: dict[PulsarConnection, PulsarClient] = {}
 _open: weakref.WeakSet[PulsarClient] = weakref.WeakSet()
@@ -85,7 +88,7 @@ class PulsarClient:
             tls_certificate_file_path=connection.tls_cert,
             tls_private_key_file_path=connection.tls_key,
             listener_name=connection.listener_name,
-            logger=pulsar.FileLogger(level, "/dev/stderr"),
+            logger=pulsar.FileLogger(level, log_file),
         )
         _open.add(self)
 
