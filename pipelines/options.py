@@ -38,6 +38,7 @@ _SIZES = {
 }
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _LONGEST_WINDOW = 24 * 3600
+_LONGEST_RETRY = 24 * 3600
 _LEAST_MEMORY = 64 * 10**6
 _MOST_MESSAGES = 1_000_000
 
@@ -115,6 +116,7 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
     if not 1 <= options.max_file_messages <= _MOST_MESSAGES - 1:
         problems.append(f"--max_file_messages={options.max_file_messages}: must be from 1 to {_MOST_MESSAGES - 1}.")
     formats = attempt(make_format, options.format, options.codec, options.payload)
+    retry_deadline = attempt(duration, "--retry_deadline", options.retry_deadline, least=1, most=_LONGEST_RETRY)
     if not options.destination:
         problems.append("--destination is missing: cos://BUCKET-APPID/PREFIX/ or file:///FOLDER/.")
     destination = attempt(
@@ -128,6 +130,7 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
         acl=options.acl,
         tags=attempt(_pairs, "--tag", options.tag or ()),
         metadata=attempt(_pairs, "--metadata", options.metadata or ()),
+        retry_deadline=retry_deadline or 0,
     )
     layout = attempt(
         Layout,
@@ -287,6 +290,9 @@ def job_parser() -> argparse.ArgumentParser:
     target.add_argument("--acl", metavar="NAME", help="ACL of the objects, such as private")
     target.add_argument("--tag", action="append", metavar="KEY=VALUE", help="tag of the objects; repeatable")
     target.add_argument("--metadata", action="append", metavar="KEY=VALUE", help="user metadata; repeatable")
+    target.add_argument(
+        "--retry_deadline", default="10m", metavar="TIME", help="for how long a request to COS is tried again"
+    )
     files = parser.add_argument_group("files")
     files.add_argument("--granularity", default="5m", metavar="TIME", help="window that is gathered: 90s, 5m, 1h")
     files.add_argument(

@@ -21,16 +21,21 @@ from qcloud_cos.cos_exception import CosException, CosServiceError
 from requests.adapters import HTTPAdapter
 
 from transforms.cos.credentials import Credentials, CredentialSource
-from transforms.cos.retry import Failure, RequestFailed
-from transforms.errors import ConfigurationError
+from transforms.cos.retry import NO_KEY, Failure, RequestFailed
+from transforms.cos.time_limit import TimeLimits, limited
+from transforms.errors import AccessError, ConfigurationError
 
 _Result = TypeVar("_Result")
 
 TIMEOUT = 60.0
 """Seconds without a byte from COS."""
 
-COMPLETE_TIMEOUT = 1200.0
-"""COS joins the parts while the client waits, which takes minutes for large objects. Source: the SDK's own value."""
+COMPLETE_TIMEOUT = 300.0
+"""COS joins the parts while the client waits, which takes minutes for large objects. The SDK itself waits 20 minutes;
+but a connection that a router has forgotten hangs as long, and Complete may be asked again."""
+
+REQUEST_LIMIT = 900.0
+"""Seconds for a request in all: an answer that trickles in byte by byte never meets a timeout."""
 
 _PIECE = 1 << 18
 """Bytes read at once. What is short of a piece when a connection breaks is read again."""
@@ -49,6 +54,14 @@ class ListedKeys:
     next_marker: str | None
 
 
+@dataclass(frozen=True)
+class ListedUploads:
+    """A page of multipart uploads under way: (key, id); ``next_markers`` is None on the last one."""
+
+    uploads: Sequence[tuple[str, str]]
+    next_markers: tuple[str, str] | None
+
+
 class CosClient:
     """Requests to one bucket. Thread-safe; not picklable, for it holds secrets."""
 
@@ -62,6 +75,7 @@ class CosClient:
         pool_size: int = 32,
         timeout: float = TIMEOUT,
         complete_timeout: float = COMPLETE_TIMEOUT,
+        request_limit: float = REQUEST_LIMIT,
     ) -> None:
         for name in _SDK_LOGGERS:
             logging.getLogger(name).setLevel(_SDK_LEVEL)
@@ -70,6 +84,7 @@ class CosClient:
         self._source = credentials
         self._timeout = timeout
         self._complete_timeout = complete_timeout
+        self._limits = TimeLimits(request_limit)
         self._session = _session(pool_size)
         self._lock = threading.Lock()
         self._epoch: tuple[Credentials, CosS3Client, CosS3Client] | None = None
@@ -77,9 +92,9 @@ class CosClient:
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("A CosClient is not pickled: build it on the worker.")
 
-    def refresh(self) -> None:
-        """Read the credentials again before the next request."""
-        self._source.refresh()
+    def refresh(self) -> bool:
+        """Read the credentials again before the next request; True if yet newer ones may come later."""
+        return self._source.refresh()
 
     def put(self, key: str, body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
         """Write an object; gives the headers of the answer."""
@@ -105,7 +120,12 @@ class CosClient:
 
     def list(self, prefix: str, marker: str) -> ListedKeys:
         """List up to 1,000 keys after ``marker``, in the order of their UTF-8 bytes."""
-        answer = self._do("GetBucket", prefix, lambda sdk: sdk.list_objects(self._bucket, prefix, Marker=marker))
+        answer = self._do(
+            "GetBucket",
+            prefix,
+            lambda sdk: sdk.list_objects(self._bucket, prefix, Marker=marker),
+            wanted="istruncated",
+        )
         keys = [entry["Key"] for entry in answer.get("contents", ())]
         truncated = answer.get("istruncated") == "true"
         return ListedKeys(keys, (answer.get("nextmarker") or keys[-1]) if truncated else None)
@@ -125,6 +145,7 @@ class CosClient:
             "InitiateMultipartUpload",
             key,
             lambda sdk: sdk.create_multipart_upload(self._bucket, key, Metadata=dict(headers)),
+            wanted="uploadid",
         )
         return str(answer["uploadid"])
 
@@ -160,6 +181,22 @@ class CosClient:
         """End an upload without an object."""
         self._do("AbortMultipartUpload", key, lambda sdk: sdk.abort_multipart_upload(self._bucket, key, upload))
 
+    def uploads(self, prefix: str, markers: tuple[str, str]) -> ListedUploads:
+        """List multipart uploads under way behind ``markers``, which are a key and an id, empty at first."""
+        answer = self._do(
+            "ListMultipartUploads",
+            prefix,
+            lambda sdk: sdk.list_multipart_uploads(
+                self._bucket, prefix, KeyMarker=markers[0], UploadIdMarker=markers[1]
+            ),
+            wanted="istruncated",
+        )
+        found = [(entry["Key"], entry["UploadId"]) for entry in answer.get("upload", ())]
+        if answer["istruncated"] != "true":
+            return ListedUploads(found, None)
+        following = answer.get("nextkeymarker") or found[-1][0], answer.get("nextuploadidmarker") or found[-1][1]
+        return ListedUploads(found, following)
+
     def _do(
         self,
         operation: str,
@@ -170,15 +207,19 @@ class CosClient:
         wanted: str | None = None,
     ) -> Mapping[str, Any]:
         """Make one request; gives the answer's fields with lower-case names."""
-        sdk = self._sdk(patient)
         try:
-            answer = call(sdk)
+            sdk = self._sdk(patient)
+        except AccessError as error:
+            raise RequestFailed(Failure(operation, key, None, NO_KEY, str(error))) from None
+        try:
+            with self._limits.apply():
+                answer = call(sdk)
         except Exception as error:
             # Not only CosException: a garbled body raises what the XML parser raises.
             raise RequestFailed(_failure(operation, key, error)) from None
         fields = {name.lower(): value for name, value in (answer or {}).items()}
         if wanted is not None and wanted not in fields:
-            # A copy may answer 200 and then an error in its body.
+            # A copy may answer 200 and then an error in its body; and a proxy 200 with a page of its own.
             raise RequestFailed(Failure(operation, key, HTTPStatus.OK, str(fields.get("code", "Unknown"))))
         return fields
 
@@ -217,7 +258,7 @@ class CosClient:
 
 def _session(pool_size: int) -> requests.Session:
     session = requests.Session()
-    adapter = HTTPAdapter(pool_connections=4, pool_maxsize=pool_size)
+    adapter = limited(HTTPAdapter(pool_connections=4, pool_maxsize=pool_size))
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     # The SDK takes a redirect for success. It goes nowhere useful: COS answers so for a bucket of another region.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -44,7 +45,10 @@ _CONTENT_TYPES = {
     "gz": "application/gzip",
     "zst": "application/zstd",
 }
-_ROUNDS = 3
+_ROUNDS = 5
+_FIRST_PAUSE = 0.2
+"""Seconds before the second round, doubled before each other one."""
+_ABORT_DEADLINE = 15.0
 _COPIES_AT_ONCE = 4
 _FRUITLESS_READS = 5
 
@@ -74,8 +78,8 @@ class CosStore:
         self._versioned: bool | None = None
 
     def with_deadline(self, seconds: float) -> CosStore:
-        """Give a store of the same bucket that gives up earlier or later."""
-        policy = replace(self._policy, deadline=seconds)
+        """Give a store of the same bucket that gives up earlier or later, and does not wait for a newer key."""
+        policy = replace(self._policy, deadline=seconds, key_deadline=0.0)
         return CosStore(self._client, self._place, headers=self._headers, policy=policy)
 
     def list_keys(self, prefix: str) -> Iterator[str]:
@@ -117,6 +121,26 @@ class CosStore:
         for key in keys:
             self._call(partial(self._client.delete, key))
 
+    def list_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Multipart uploads under way to keys that begin with ``prefix``: key and id; 1,000 to a request."""
+        markers: tuple[str, str] | None = ("", "")
+        while markers is not None:
+            page = self._call(partial(self._client.uploads, prefix, markers))
+            yield from page.uploads
+            markers = page.next_markers
+
+    def abort_upload(self, key: str, upload: str) -> None:
+        """End a multipart upload without an object. One that has ended already is no error."""
+
+        def attempt() -> None:
+            try:
+                self._client.abort(key, upload)
+            except RequestFailed as failed:
+                if failed.failure.status != HTTPStatus.NOT_FOUND:
+                    raise
+
+        self._call(attempt)
+
     def read(self, key: str) -> Iterator[bytes]:
         """Read an object piece by piece, going on where a connection broke.
 
@@ -151,20 +175,25 @@ class CosStore:
         """Create an object, or find that it stands there; ``content`` is its CRC64 and, if known, its size."""
         if self._may_overwrite() and self._stands(key, metadata, content):
             return False
-        for _ in range(_ROUNDS):
+        reason = ""
+        for number in range(_ROUNDS):
+            if number:
+                time.sleep(_FIRST_PAUSE * 2 ** (number - 1))
             try:
                 answer = attempt()
-            except RequestFailed:
+            except RequestFailed as failed:
                 # The name is taken, or the upload is gone: by an attempt of ours whose answer was lost, or by others.
                 if self._stands(key, metadata, content):
                     return False
+                reason = (
+                    f"it was there and gone again, or its multipart upload was ended by others ({failed.failure}). "
+                    "Check what else writes to the prefix, and that no lifecycle rule aborts young uploads."
+                )
                 continue
             if self._is_whole(key, content[0], answer):
                 return True
-        raise DestinationError(
-            f"cos://{self._place.bucket}/{key} could not be created in {_ROUNDS} rounds: it was there and gone again, "
-            "or its multipart upload was aborted by others. Check what else writes to the prefix."
-        )
+            reason = "COS stored other bytes than were sent. Is there a proxy in between that changes them?"
+        raise DestinationError(f"cos://{self._place.bucket}/{key} could not be created in {_ROUNDS} rounds: {reason}")
 
     def _upload(self, key: str, parts: Sequence[str], tail: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
         upload = self._call(lambda: self._client.initiate(key, {**headers, **_FORBID_OVERWRITE}))
@@ -193,12 +222,11 @@ class CosStore:
         return self._call(attempt)
 
     def _abort(self, key: str, upload: str) -> None:
-        """End an upload that failed. One that cannot be ended is left to the bucket's lifecycle rule."""
+        """End an upload that failed. One that cannot be ended is left to the next run, or to a lifecycle rule."""
         try:
-            self._client.abort(key, upload)
-        except RequestFailed as failed:
-            if failed.failure.status != HTTPStatus.NOT_FOUND:
-                _logger.warning("The multipart upload %s to %s was left behind: %s", upload, key, failed)
+            self.with_deadline(min(_ABORT_DEADLINE, self._policy.deadline)).abort_upload(key, upload)
+        except (AccessError, DestinationError) as error:
+            _logger.warning("The multipart upload %s to %s was left behind. %s", upload, key, error)
 
     def _stands(self, key: str, metadata: Mapping[str, str], content: tuple[int, int | None]) -> bool:
         """Tell whether an equal object has the name; raises ObjectConflictError where another one has."""

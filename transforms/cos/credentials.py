@@ -28,6 +28,8 @@ REFRESH_BEFORE_EXPIRY = 300.0
 """Seconds. A request signed with a key must reach COS before the key expires."""
 
 _METADATA_TIMEOUT = 5.0
+_METADATA_PAUSE = 15.0
+"""Seconds until the metadata service is asked again for a newer key than one that can still be used."""
 _LARGEST_METADATA = 1 << 16
 _FORMS = (
     "Use env (COS_SECRET_ID, COS_SECRET_KEY and, for a temporary key, COS_TOKEN), file:PATH (a file with those names "
@@ -59,8 +61,8 @@ class CredentialSource(Protocol):
         """
         ...
 
-    def refresh(self) -> None:
-        """Forget what is remembered: COS has refused it."""
+    def refresh(self) -> bool:
+        """Forget what is remembered, for COS has refused it; True if a newer key may come later."""
         ...
 
 
@@ -87,8 +89,9 @@ class EnvironmentCredentials:
         """Give the key in the environment; raises ConfigurationError."""
         return _from_names(os.environ, "The environment")
 
-    def refresh(self) -> None:
-        """Do nothing: nothing is remembered."""
+    def refresh(self) -> bool:
+        """Nothing is remembered, and the environment of a process stays as it is."""
+        return False
 
 
 class FileCredentials:
@@ -121,10 +124,11 @@ class FileCredentials:
                     raise
             return self._credentials
 
-    def refresh(self) -> None:
+    def refresh(self) -> bool:
         """Read the file again at the next call, whatever its time says."""
         with self._lock:
             self._stamp = None
+        return True
 
 
 class RoleCredentials:
@@ -135,6 +139,7 @@ class RoleCredentials:
         self._url = metadata_url.rstrip("/") + "/" + quote(role, safe="")
         self._lock = threading.Lock()
         self._credentials: Credentials | None = None
+        self._asked = 0.0
 
     def get(self) -> Credentials:
         """Give the role's key, fetched again when it is about to expire; raises AccessError.
@@ -144,20 +149,22 @@ class RoleCredentials:
         with self._lock:
             now = time.time()
             known = self._credentials
-            if known is None or known.expires is None or known.expires - now < REFRESH_BEFORE_EXPIRY:
+            left = known.expires - now if known is not None and known.expires is not None else 0.0
+            asked_lately = left > 0 and now - self._asked < _METADATA_PAUSE
+            if known is None or (left < REFRESH_BEFORE_EXPIRY and not asked_lately):
+                self._asked = now
                 try:
-                    self._credentials = self._fetch()
+                    known = self._credentials = self._fetch()
                 except AccessError:
-                    if known is None or known.expires is None or known.expires <= now:
+                    if known is None or left <= 0:
                         raise
-            if self._credentials is None:
-                raise AccessError(f"The machine gave no key for the role {self._role}.")
-            return self._credentials
+            return known
 
-    def refresh(self) -> None:
+    def refresh(self) -> bool:
         """Fetch a key at the next call."""
         with self._lock:
             self._credentials = None
+        return True
 
     def _fetch(self) -> Credentials:
         cure = "Check that this machine has that role, or use env or file:PATH."

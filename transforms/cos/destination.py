@@ -14,7 +14,7 @@ from transforms.cos.client import CosClient
 from transforms.cos.cos_store import CONTENT_CRC64, EQUAL_BY, META, CosStore
 from transforms.cos.credentials import parse_credentials
 from transforms.cos.folder_store import FolderStore
-from transforms.cos.retry import Place
+from transforms.cos.retry import DEADLINE, Place, RetryPolicy
 from transforms.cos.store import ObjectStore
 from transforms.errors import ConfigurationError
 
@@ -70,6 +70,8 @@ class Destination:
     credentials: str = "env"
     headers: tuple[tuple[str, str], ...] = ()
     """What is sent with every object: storage class, encryption, ACL, tags and metadata."""
+    retry_deadline: float = DEADLINE
+    """Seconds for which a request to COS is tried again."""
 
     def __str__(self) -> str:
         return self.url
@@ -86,6 +88,7 @@ def parse_destination(
     acl: str | None = None,
     tags: Mapping[str, str] | None = None,
     metadata: Mapping[str, str] | None = None,
+    retry_deadline: float = DEADLINE,
 ) -> Destination:
     """Read ``--destination`` and the options that belong to it; asks nothing of the network.
 
@@ -139,6 +142,7 @@ def parse_destination(
         endpoint=endpoint,
         credentials=credentials,
         headers=tuple(sorted(headers.items())),
+        retry_deadline=retry_deadline,
     )
 
 
@@ -165,7 +169,8 @@ def _new_store(destination: Destination) -> CosStore | FolderStore:
         endpoint=destination.endpoint,
         credentials=parse_credentials(destination.credentials),
     )
-    return CosStore(client, place, headers=dict(destination.headers))
+    policy = RetryPolicy(deadline=destination.retry_deadline)
+    return CosStore(client, place, headers=dict(destination.headers), policy=policy)
 
 
 def check_writable(store: ObjectStore, destination: Destination) -> None:

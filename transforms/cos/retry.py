@@ -24,19 +24,29 @@ _Result = TypeVar("_Result")
 CRC_MISMATCH = "CrcMismatch"
 """Our own code: COS stored other bytes than were sent."""
 
+NO_KEY = "NoKey"
+"""Our own code: there is no key to sign with at the moment."""
+
+DEADLINE = 600.0
+"""Seconds for which a request is tried again, unless ``--retry_deadline`` says otherwise."""
+
 _STALE_KEY = {"ExpiredToken", "InvalidAccessKeyId", "RequestTimeTooSkewed"}
+_KEY_MAY_COME = {"ExpiredToken", "InvalidAccessKeyId", NO_KEY}
 _PASSING_REQUEST_ERRORS = {"RequestTimeout", "RequestTimeOut", "IncompleteBody", "BadDigest"}
 _PASSING_STATUSES = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 _LASTING_SERVER_ERRORS = {HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED}
 _CREATING = {"PutObject", "InitiateMultipartUpload", "CompleteMultipartUpload"}
+_OF_AN_UPLOAD = {"UploadPart", "UploadPartCopy", "CompleteMultipartUpload"}
 _LONGEST_MESSAGE = 300
+_LOOKS_AT_A_KEY = 2
+_KEY_DEADLINE = 120.0
 
 
 class Verdict(enum.Enum):
     """What to do about a failure."""
 
     RETRY = "it passes: try again"
-    REFRESH = "the key may be old: read it again and try once more"
+    REFRESH = "the key may be old: read it again"
     RECONCILE = "the object or the upload may be ours: ask with HEAD"
     FATAL = "it stays"
 
@@ -86,13 +96,15 @@ class Place:
 def classify(failure: Failure) -> Verdict:
     """Decide what to do about a failure."""
     status = failure.status
+    if failure.code == NO_KEY:
+        return Verdict.REFRESH
     if status is None or status == HTTPStatus.OK:
         return Verdict.RETRY
-    if failure.code in _STALE_KEY or "has expired" in failure.message:
+    if failure.code in _STALE_KEY or "has expired" in failure.message or _refused_without_reason(failure):
         return Verdict.REFRESH
     if status == HTTPStatus.CONFLICT and failure.operation in _CREATING:
         return Verdict.RECONCILE
-    if failure.code == "NoSuchUpload" and failure.operation == "CompleteMultipartUpload":
+    if failure.code == "NoSuchUpload" and failure.operation in _OF_AN_UPLOAD:
         return Verdict.RECONCILE
     passing = (
         status in _PASSING_STATUSES
@@ -102,9 +114,17 @@ def classify(failure: Failure) -> Verdict:
     return Verdict.RETRY if passing else Verdict.FATAL
 
 
+def _refused_without_reason(failure: Failure) -> bool:
+    """The answer to HEAD has no body, so an old key looks like a missing permission, or like a malformed request."""
+    unclear = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+    return failure.operation == "HeadObject" and failure.status in unclear
+
+
 def explain(failure: Failure, place: Place) -> BackupError:
     """Put a failure that stays into a sentence with its cause and its cure."""
     target = f"cos://{place.bucket}/{failure.key}"
+    if failure.code == NO_KEY:
+        return AccessError(failure.message)
     facts = f"({failure.operation} on {target}: {failure})"
     access = _access_problem(failure, place, target)
     if access is not None:
@@ -141,8 +161,6 @@ def _destination_problem(failure: Failure, place: Place, target: str) -> str:
         if failure.operation == "GetObject"
         else f"{target} is joined from spooled parts, and one of them is gone. Check that no lifecycle rule deletes "
         "young objects under _spool/.",
-        "NoSuchUpload": f"The multipart upload to {target} was aborted by someone else. Check that no lifecycle rule "
-        "aborts young uploads.",
     }
     if failure.code in by_code:
         return by_code[failure.code]
@@ -164,54 +182,57 @@ def _kind(reference: str) -> str:
 class RetryPolicy:
     """How long to try again. Waits are random between 0 and a bound that doubles, all in seconds.
 
-    The deadline is for beginning an attempt: the last one may end later, by as much as a request's own timeout.
+    The deadline is for beginning an attempt: the last one may end later, by as much as a request's own limit.
     """
 
-    deadline: float = 120.0
+    deadline: float = DEADLINE
     first_wait: float = 0.25
     longest_wait: float = 15.0
+    key_deadline: float = _KEY_DEADLINE
+    """For how long a newer key is waited for where COS refuses the one there is, if one may come."""
 
-    def call(self, request: Callable[[], _Result], *, place: Place, refresh: Callable[[], None]) -> _Result:
-        """Make a request until it succeeds; ``refresh`` is called at most once, when COS refuses the key.
+    def call(self, request: Callable[[], _Result], *, place: Place, refresh: Callable[[], bool]) -> _Result:
+        """Make a request until it succeeds.
 
-        Raises RequestFailed for what the caller must reconcile, else AccessError or DestinationError.
+        ``refresh`` is called when COS refuses the key; it tells whether a newer one may still come if that one is
+        refused as well. Raises RequestFailed for what the caller must reconcile, else AccessError or DestinationError.
         """
-        refreshed = False
+        refused_since: float | None = None
 
-        def attempt() -> _Result:
-            nonlocal refreshed
-            try:
-                return request()
-            except RequestFailed as failed:
-                if refreshed or classify(failed.failure) is not Verdict.REFRESH:
-                    raise
-                refreshed = True
-                refresh()
-                return request()
+        def again(error: BaseException) -> bool:
+            nonlocal refused_since
+            if not isinstance(error, RequestFailed):
+                return False
+            verdict = classify(error.failure)
+            if verdict is not Verdict.REFRESH:
+                refused_since = None
+                return verdict is Verdict.RETRY
+            newer_may_come = refresh() and error.failure.code in _KEY_MAY_COME
+            if refused_since is None:
+                refused_since = time.monotonic()
+                return True
+            return newer_may_come and time.monotonic() - refused_since < self.key_deadline
 
         started = time.monotonic()
         retrying = Retrying(
-            retry=retry_if_exception(_passes),
+            retry=retry_if_exception(again),
             wait=wait_random_exponential(multiplier=self.first_wait, max=self.longest_wait),
             stop=stop_before_delay(self.deadline),
             before_sleep=_log_wait,
             reraise=True,
         )
         try:
-            return retrying(attempt)
+            return retrying(request)
         except RequestFailed as failed:
             verdict = classify(failed.failure)
             if verdict is Verdict.RECONCILE:
                 raise
             error = explain(failed.failure, place)
-            if verdict is Verdict.RETRY:
-                tried = f"Gave up after {time.monotonic() - started:.0f} s and {retrying.statistics['attempt_number']} "
-                error = type(error)(f"{tried}attempts. {error}")
+            attempts = retrying.statistics["attempt_number"]
+            if verdict is Verdict.RETRY or (verdict is Verdict.REFRESH and attempts > _LOOKS_AT_A_KEY):
+                tried = f"Gave up after {time.monotonic() - started:.0f} s and {attempts} attempts."
+                error = type(error)(f"{tried} {error}")
             raise error from None
-
-
-def _passes(error: BaseException) -> bool:
-    return isinstance(error, RequestFailed) and classify(error.failure) is Verdict.RETRY
 
 
 def _log_wait(state: RetryCallState) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -226,6 +226,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         self._uploads.close()
 
     def start_bundle(self) -> None:
+        self._uploads.begin()
         self._writing: list[Future[WrittenFile]] = []
         self._quarantining: dict[tuple[str, int], Future[WrittenFile]] = {}
         self._spooling: dict[str, Future[None]] = {}
@@ -252,6 +253,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         try:
+            wait(self._writing)
             results(list(self._spooling.values()))
             written = results(self._writing)
         except Exception as error:

@@ -28,6 +28,9 @@ FaultKind = Literal[
     "reset-after",  # … after the request took effect: the answer is lost
     "500-after",  # 500 although the request took effect
     "hang",  # no answer until the server stops; the request takes no effect
+    "drip",  # an answer that comes byte by byte, and does not end; the request takes no effect
+    "page",  # 200 with a page of HTML, as a gateway in between gives that wants a login; no effect
+    "truncated",  # the answer ends in the middle of its head or body, although the request took effect
     "complete-error",  # 200 with an error in its body, from CompleteMultipartUpload
     "complete-garbled",  # 200 with half of a body, although the request took effect
     "short",  # a GET ends in the middle of the object

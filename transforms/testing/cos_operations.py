@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from transforms.testing.cos_answers import Node, Refusal, error_xml, invalid_argument, iso_time, listed_key, xml
-from transforms.testing.cos_disk import CHUNK, Content, Stored
+from transforms.testing.cos_disk import CHUNK, Content, Stored, Upload
 from transforms.testing.cos_faults import REFUSALS
 from transforms.testing.cos_wire import Wire
 
@@ -185,10 +185,16 @@ class Handler(Wire):
         self.answer(HTTPStatus.OK, xml("ListPartsResult", body))
 
     def _list_multipart_uploads(self) -> None:
-        """Give all uploads in one page: paging is not offered."""
+        """Give uploads in the order of their keys and ids, page by page."""
         prefix, percent = self.parameters.get("prefix", ""), self._percent_keys()
-        body: list[Node] = [("Bucket", self.bucket), ("IsTruncated", "false")]
-        for upload in self.cos.disk.uploads(self.bucket, prefix):
+        limit = min(self._number("max-uploads", _PAGE), _PAGE)
+        behind = self.parameters.get("key-marker", ""), self.parameters.get("upload-id-marker", "")
+        rest = [upload for upload in self.cos.disk.uploads(self.bucket, prefix) if _is_behind(upload, *behind)]
+        body: list[Node] = [("Bucket", self.bucket), ("IsTruncated", str(len(rest) > limit).lower())]
+        if len(rest) > limit:
+            last = rest[limit - 1]
+            body += [("NextKeyMarker", listed_key(last.key, percent)), ("NextUploadIdMarker", last.id)]
+        for upload in rest[:limit]:
             key = listed_key(upload.key, percent)
             body.append(("Upload", [("Key", key), ("UploadId", upload.id), ("Initiated", iso_time(upload.started))]))
         self.answer(HTTPStatus.OK, xml("ListMultipartUploadsResult", body))
@@ -283,6 +289,13 @@ def _contents(key: str, stored: Stored) -> Node:
         ("StorageClass", stored.headers.get("x-cos-storage-class", "STANDARD")),
     ]
     return "Contents", fields
+
+
+def _is_behind(upload: Upload, key: str, upload_id: str) -> bool:
+    """Without an id, uploads of the key itself are left out, as COS documents it."""
+    if upload.key == key:
+        return bool(upload_id) and upload.id > upload_id
+    return upload.key.encode() > key.encode()
 
 
 def _range(asked: str | None, size: int) -> tuple[int, int]:

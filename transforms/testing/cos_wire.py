@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from transforms.testing.cos_server import CosServer
 
 LONGEST_KEY = 850
+_DRIP = 0.05
+"""Seconds between the bytes of an answer that drips."""
 _OPERATIONS: Mapping[tuple[str, bool, str], str] = {
     # (method, whether there is a key, the parameter that tells it apart)
     ("HEAD", False, ""): "HeadBucket",
@@ -126,7 +128,13 @@ class Wire(BaseHTTPRequestHandler):
             self.cos.stopping.wait()
         if self.fault in ("reset-before", "reset-during", "hang"):
             raise _CutError
-        if self.fault == "html":
+        if self.fault == "drip":
+            self._drain()
+            self._drip()
+        if self.fault == "page":
+            self._drain()
+            self.answer(HTTPStatus.OK, b"<html><head/><body>Please sign in</body></html>", kind="text/html")
+        elif self.fault == "html":
             self._drain()
             self.answer(HTTPStatus.BAD_GATEWAY, b"<html><body><h1>Bad Gateway</h1></body></html>", kind="text/html")
         elif self.fault == "empty":
@@ -135,6 +143,16 @@ class Wire(BaseHTTPRequestHandler):
         else:
             return False
         return True
+
+    def _drip(self) -> None:
+        try:
+            for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"." * 50_000:
+                if self.cos.stopping.wait(_DRIP):
+                    break
+                self.connection.sendall(bytes([byte]))
+        except OSError:
+            pass  # the client has had enough
+        raise _CutError
 
     # Reading
 
@@ -183,8 +201,13 @@ class Wire(BaseHTTPRequestHandler):
         if self.fault == "500-after":
             status, body, headers = HTTPStatus.INTERNAL_SERVER_ERROR, b"", {}
         described = {"Content-Type": kind, **(headers or {})} if body else headers or {}
+        if self.fault == "truncated" and not body:
+            raise _CutError
         self.answer_head(status, described, len(body))
         if self.command != "HEAD":
+            if self.fault == "truncated":
+                self.wfile.write(body[: len(body) // 2])
+                raise _CutError
             self.wfile.write(body)
 
     def answer_head(self, status: int, headers: Mapping[str, str], size: int) -> None:

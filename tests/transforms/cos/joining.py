@@ -21,7 +21,7 @@ PASSING = [
     "expired-token",
     "skewed",
 ]
-AFTER_THE_EFFECT = ["reset-after", "500-after"]
+AFTER_THE_EFFECT = ["reset-after", "500-after", "truncated"]
 
 
 def join(store, parts, tail=b"the tail", metadata=META, key=KEY):

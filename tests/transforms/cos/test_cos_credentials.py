@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from transforms.cos import credentials
 from transforms.cos.credentials import Credentials, parse_credentials
 from transforms.errors import AccessError, ConfigurationError
 from transforms.testing.cos_server import TEST_BUCKET
@@ -129,7 +130,7 @@ def test_a_file_that_cannot_be_used_at_first_says_why_and_shows_nothing(tmp_path
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
-def test_a_role_key_is_fetched_once_until_it_is_about_to_expire(metadata):
+def test_a_role_key_is_fetched_once_until_it_is_about_to_expire(metadata, monkeypatch):
     source = parse_credentials("cvm-role:backup role", metadata_url=metadata.url)
     metadata.answer = role_answer(1)
     assert source.get().token == source.get().token == "token1"
@@ -138,6 +139,9 @@ def test_a_role_key_is_fetched_once_until_it_is_about_to_expire(metadata):
     source.refresh()
     assert source.get().token == "token2"
     metadata.answer = role_answer(3)
+    assert source.get().token == "token2", "asked a moment ago"
+    assert len(metadata.paths) == 2
+    monkeypatch.setattr(credentials, "_METADATA_PAUSE", 0.0)
     assert source.get().token == "token3"
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.cos.retry import Failure, Place, RequestFailed, RetryPolicy, Verdict, classify, explain
+from transforms.cos.retry import NO_KEY, Failure, Place, RequestFailed, RetryPolicy, Verdict, classify, explain
 from transforms.errors import AccessError, BackupError, DestinationError
 
 PLACE = Place("backup-1250000000", "ap-guangzhou", None, "file:/etc/cos.json")
@@ -37,7 +37,11 @@ def failure(status, code="Unknown", operation="PutObject", message=""):
         (failure(409, operation="InitiateMultipartUpload"), Verdict.RECONCILE),
         (failure(409, operation="CompleteMultipartUpload"), Verdict.RECONCILE),
         (failure(404, "NoSuchUpload", "CompleteMultipartUpload"), Verdict.RECONCILE),
-        (failure(404, "NoSuchUpload", "UploadPart"), Verdict.FATAL),
+        (failure(404, "NoSuchUpload", "UploadPart"), Verdict.RECONCILE),
+        (failure(404, "NoSuchUpload", "UploadPartCopy"), Verdict.RECONCILE),
+        (failure(None, NO_KEY), Verdict.REFRESH),
+        (failure(403, operation="HeadObject"), Verdict.REFRESH),
+        (failure(400, operation="HeadObject"), Verdict.REFRESH),
         (failure(409, "PathConflict", "DeleteObject"), Verdict.FATAL),
         (failure(403, "AccessDenied"), Verdict.FATAL),
         (failure(403), Verdict.FATAL),
@@ -131,11 +135,34 @@ def test_a_refused_key_is_read_again_once():
     request = script(failure(400, "ExpiredToken"), failure(400, "ExpiredToken"))
     with pytest.raises(AccessError, match="has expired"):
         policy.call(request, place=PLACE, refresh=lambda: refreshed.append(1))
-    assert refreshed == [1, 1]
-    request = script(failure(400, "ExpiredToken"), failure(503), failure(400, "ExpiredToken"))
-    with pytest.raises(AccessError, match="has expired"):
-        policy.call(request, place=PLACE, refresh=lambda: refreshed.append(1))
     assert refreshed == [1, 1, 1]
+
+
+def test_a_key_that_is_swapped_twice_during_one_request_is_read_again_each_time():
+    request = script(failure(400, "ExpiredToken"), failure(503), failure(403, "InvalidAccessKeyId"))
+    assert RetryPolicy(5.0, 0.001, 0.002).call(request, place=PLACE, refresh=lambda: False) == "done"
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidAccessKeyId", NO_KEY])
+def test_a_newer_key_is_waited_for_where_one_may_come(code):
+    policy = RetryPolicy(5.0, 0.001, 0.002, key_deadline=5.0)
+    request = script(*[failure(None if code == NO_KEY else 400, code, message="The role is gone.")] * 20)
+    assert policy.call(request, place=PLACE, refresh=lambda: True) == "done"
+    assert request.calls == 21
+
+
+def test_the_wait_for_a_newer_key_ends():
+    policy = RetryPolicy(5.0, 0.001, 0.002, key_deadline=0.02)
+    request = script(*[failure(400, "ExpiredToken")] * 1000)
+    with pytest.raises(AccessError, match=r"Gave up after 0 s and \d+ attempts\. The temporary key has expired"):
+        policy.call(request, place=PLACE, refresh=lambda: True)
+    assert 2 < request.calls < 1000
+
+
+def test_no_newer_key_helps_against_a_wrong_clock():
+    request = script(*[failure(403, "RequestTimeTooSkewed")] * 2)
+    with pytest.raises(AccessError, match=r"^This machine's clock"):
+        RetryPolicy(5.0, 0.001, 0.002).call(request, place=PLACE, refresh=lambda: True)
 
 
 def test_what_must_be_reconciled_is_left_to_the_caller():

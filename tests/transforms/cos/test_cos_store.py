@@ -7,8 +7,10 @@ import pytest
 from fastcrc import crc64
 
 from tests.transforms.cos.joining import AFTER_THE_EFFECT, KEY, META, MIB, PASSING, join, uploads
+from transforms.cos import cos_store
 from transforms.cos.retry import RetryPolicy
 from transforms.errors import AccessError, DestinationError, ObjectConflictError
+from transforms.testing import cos_operations
 from transforms.testing.cos_server import TEST_BUCKET
 
 
@@ -177,6 +179,71 @@ def test_an_upload_that_was_aborted_before_complete_is_done_again(server, store,
     assert join(store, parts) is True
     assert server.requests["InitiateMultipartUpload"] == 2
     assert uploads(server) == []
+
+
+@pytest.mark.parametrize("operation", ["UploadPart", "UploadPartCopy"])
+def test_an_upload_that_is_gone_before_its_last_part_is_done_again(server, store, parts, operation):
+    server.faults.add("no-such-upload", operation=operation)
+    assert join(store, parts) is True
+    assert server.requests["InitiateMultipartUpload"] == 2
+    assert uploads(server) == []
+
+
+def test_an_upload_that_is_always_gone_is_an_error_that_says_so(server, store, parts, monkeypatch):
+    monkeypatch.setattr(cos_store, "_FIRST_PAUSE", 0.001)
+    server.faults.add("no-such-upload", operation="UploadPart", times=1000)
+    with pytest.raises(
+        DestinationError, match=r"could not be created.*ended by others.*no lifecycle rule aborts young"
+    ):
+        join(store, parts)
+    assert uploads(server) == []
+
+
+def test_ending_an_upload_survives_a_fault(server, store, parts):
+    server.faults.add("access-denied", operation="UploadPart")
+    server.faults.add("503", operation="AbortMultipartUpload")
+    with pytest.raises(AccessError):
+        join(store, parts)
+    assert uploads(server) == []
+
+
+def test_a_proxy_that_always_changes_bytes_is_suspected(server, store, monkeypatch):
+    monkeypatch.setattr(cos_store, "_FIRST_PAUSE", 0.001)
+    server.faults.add("corrupt", operation="PutObject", times=1000)
+    with pytest.raises(DestinationError, match=r"stored other bytes than were sent\. Is there a proxy"):
+        store.put(KEY, b"hello", META)
+    assert server.stored_keys(TEST_BUCKET) == []
+
+
+def test_a_page_of_another_server_is_not_taken_for_an_empty_listing_or_an_upload(server, store, parts):
+    store.put(KEY, b"hello", META)
+    server.faults.add("page", operation="GetBucket")
+    server.faults.add("page", operation="InitiateMultipartUpload")
+    server.faults.add("page", operation="ListMultipartUploads")
+    assert list(store.list_keys("backup/t/")) == [KEY]
+    assert join(store, parts, key="backup/t/other") is True
+    assert list(store.list_uploads("")) == []
+    assert server.faults.played == 3
+
+
+def test_an_answer_that_trickles_in_is_cut_off(server, make_store):
+    server.faults.add("drip", operation="PutObject")
+    assert make_store(timeout=30, request_limit=0.5).put(KEY, b"hello", META) is True
+    assert server.requests["PutObject"] == 2
+
+
+def test_multipart_uploads_under_way_are_listed_over_several_pages_and_ended(server, store, monkeypatch):
+    monkeypatch.setattr(cos_operations, "_PAGE", 2)
+    keys = ["backup/ü %+", "backup/a", "backup/b", "backup/b", "backup/b", "other/c"]
+    ids = [(key, server.disk.start_upload(TEST_BUCKET, key, {})) for key in keys]
+    server.faults.add("503", operation="ListMultipartUploads", nth=2)
+    found = list(store.list_uploads("backup/"))
+    assert found == sorted(ids[:5], key=lambda upload: (upload[0].encode(), upload[1]))
+    server.faults.add("503", operation="AbortMultipartUpload")
+    server.faults.add("reset-after", operation="AbortMultipartUpload", nth=2)
+    for key, upload in found:
+        store.abort_upload(key, upload)
+    assert uploads(server) == ["other/c"]
 
 
 def test_a_damaged_tail_is_sent_again(server, store, parts):

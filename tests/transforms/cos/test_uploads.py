@@ -46,13 +46,36 @@ def test_work_starts_only_after_what_it_waits_for_and_fails_with_it():
     uploads.close()
 
 
-def test_a_failure_is_raised_when_all_have_ended():
-    uploads, ended = Uploads(max_bytes=10), threading.Event()
+def test_what_waits_and_what_comes_fails_with_the_first_until_a_new_beginning():
+    uploads, go, ran = Uploads(max_bytes=100, workers=1), threading.Event(), []
 
     def fail() -> None:
+        go.wait()
+        raise OSError("disk full")
+
+    first, second = uploads.submit(1, fail), uploads.submit(1, lambda: ran.append(1))
+    go.set()
+    with pytest.raises(OSError, match="disk full"):
+        first.result()
+    with pytest.raises(OSError, match="disk full"):
+        second.result()
+    with pytest.raises(OSError, match="disk full"):
+        uploads.submit(1, lambda: ran.append(2))
+    assert not ran
+    uploads.begin()
+    assert uploads.submit(1, lambda: "ran").result() == "ran"
+    uploads.close()
+
+
+def test_a_failure_is_raised_when_all_have_ended():
+    uploads, ended, begun = Uploads(max_bytes=10), threading.Event(), threading.Event()
+
+    def fail() -> None:
+        begun.wait()
         raise OSError("disk full")
 
     def slow() -> None:
+        begun.set()
         ended.wait(1)
         ended.set()
 
