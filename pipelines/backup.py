@@ -8,6 +8,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import NoReturn
@@ -22,11 +23,12 @@ from pipelines.job import RunResults
 from pipelines.options import BackupConfig, parse_options
 from pipelines.summary import Summary, print_summary, summarize, summary_json, write_summary
 from transforms import progress
-from transforms.cos.destination import check_writable, open_store
+from transforms.cos.destination import check_writable, is_case_blind, open_store
 from transforms.cos.sink import WriteSettings
 from transforms.errors import BackupError, ConfigurationError
 from transforms.files.format import RecordEncoder
 from transforms.files.formats import EncoderFactory
+from transforms.files.naming import Layout
 from transforms.pulsar.admin import PulsarAdmin
 from transforms.pulsar.client import connect, disconnect
 from transforms.pulsar.connection import PulsarConnection
@@ -119,7 +121,9 @@ def run(config: BackupConfig) -> Summary:
         resolution = resolve(config.request)
         for warning in resolution.warnings:
             _log.warning("%s", warning)
-        check_writable(open_store(config.destination), config.destination)
+        store = open_store(config.destination)
+        check_writable(store, config.destination)
+        config = replace(config, layout=_fitting_layout(config, resolution, case_blind=is_case_blind(store)))
         results = _run_locally(config, name, resolution)
         summary = summarize(
             name,
@@ -140,6 +144,18 @@ def run(config: BackupConfig) -> Summary:
     if config.summary_file is not None:
         write_summary(summary, config.summary_file)
     return summary
+
+
+def _fitting_layout(config: BackupConfig, resolution: Resolution, *, case_blind: bool) -> Layout:
+    """The layout for the destination as it is. Raises ConfigurationError where it cannot hold these partitions."""
+    layout = replace(config.layout, case_blind=case_blind)
+    partitions = [each.partition for each in resolution.ranges]
+    problems = list(layout.clashes(partitions))
+    if case_blind:
+        problems += layout.topic_problems({each.topic for each in partitions}, on_files=True)
+    if problems:
+        raise ConfigurationError(*problems)
+    return layout
 
 
 def _run_locally(config: BackupConfig, name: str, resolution: Resolution) -> RunResults:

@@ -19,9 +19,10 @@ from transforms.cos.destination import Destination, parse_destination
 from transforms.errors import ConfigurationError
 from transforms.files.format import FileFormat
 from transforms.files.formats import EncoderFactory, make_format
-from transforms.files.naming import DEFAULT_PATH, MAX_KEY_BYTES, Layout
+from transforms.files.naming import DEFAULT_PATH, Layout
 from transforms.files.roll import Limits
 from transforms.pulsar.connection import PulsarConnection
+from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.points import parse_end, parse_start
 from transforms.pulsar.resolve import Request, topic_names
 from transforms.pulsar.windows import WindowRule
@@ -75,8 +76,10 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
 
     Prints help and raises SystemExit for ``--help``.
     """
+    problems = _unreadable_words(argv)
+    if problems:
+        raise ConfigurationError(*problems)
     options, rest = job_parser().parse_known_args(argv)
-    problems: list[str] = []
 
     def attempt(read: Callable[..., T], *args: Any, **keywords: Any) -> T | None:
         try:
@@ -139,13 +142,9 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
         timezone=options.timezone,
         granularity=granularity or 1,
     )
-    if layout and topics:
-        longest = layout.longest_key(topics)
-        if len(longest.encode()) > MAX_KEY_BYTES:
-            problems.append(
-                f"the names of objects would be up to {len(longest.encode())} bytes long, and COS takes "
-                f"{MAX_KEY_BYTES}: shorten the destination's prefix or --path_template ({longest[:80]}…)."
-            )
+    if layout and topics and destination:
+        names = {TopicPartition.parse(topic).topic for topic in topics}
+        problems += layout.topic_problems(sorted(names), on_files=destination.folder is not None)
     if problems or not (start and end and destination and layout and formats and granularity and memory and file_bytes):
         raise ConfigurationError(*problems)
     request = Request(
@@ -206,6 +205,12 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     if wrong:
         raise ConfigurationError(*(f"{option}={text}: write it as KEY=VALUE." for text in wrong))
     return pairs
+
+
+def _unreadable_words(argv: Sequence[str]) -> list[str]:
+    """Sentences about words that are no text: Python carries bytes that are not UTF-8 as characters that are none."""
+    wrong = [place for place, word in enumerate(argv, 1) if re.search("[\ud800-\udfff\0]", word)]
+    return [f"word {place} of the command line is not UTF-8, or holds a zero byte." for place in wrong]
 
 
 def _unknown_options(rest: Sequence[str], runner: str) -> list[str]:

@@ -189,6 +189,11 @@ def check_writable(store: ObjectStore, destination: Destination) -> None:
     store.delete_parts([probe])
 
 
+def is_case_blind(store: ObjectStore) -> bool:
+    """Tell whether keys that differ in case only are the same object there."""
+    return isinstance(store, FolderStore) and store.is_case_blind()
+
+
 def _bucket_problems(url: str, bucket: str, prefix: str) -> Iterable[str]:
     if not _BUCKET.fullmatch(bucket):
         yield (

@@ -82,6 +82,11 @@ class FolderStore:
             while chunk := file.read(_CHUNK):
                 yield chunk
 
+    def is_case_blind(self) -> bool:
+        """Tell whether names that differ in case only are the same file here."""
+        with self._explained("write"), self._written(self._folder / "probe", lambda file: file.write(b"")) as partial:
+            return partial.with_name(partial.name.upper()).exists()
+
     def _create(self, key: str, write: Callable[[BinaryIO], object]) -> bool:
         with self._explained(key):
             path = self._path(key)

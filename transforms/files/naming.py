@@ -6,6 +6,7 @@ A name holds window, partition, first and last id and count, so that a listing a
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,8 +24,12 @@ DEFAULT_PATH = "{cluster}/{namespace}/{topic}/dt=%Y-%m-%d/hh=%H/"
 QUARANTINE_LANE = "quarantine"
 #: Of COS: a key has at most 850 bytes of UTF-8.
 MAX_KEY_BYTES = 850
+#: Of the usual file systems: what stands between two slashes has at most 255 bytes.
+MAX_COMPONENT_BYTES = 255
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+#: A moment whose dates are written as long as any: on a Wednesday in September.
+_LATE = round((datetime(2026, 9, 30, 23, 59, 59, tzinfo=timezone.utc) - _EPOCH).total_seconds()) * 1000
 _PLACEHOLDERS = ("cluster", "tenant", "namespace", "topic")
 _DIRECTIVES = frozenset("YmdHMSjyGVuUWaAbB%")
 _NAME = re.compile(
@@ -93,12 +98,17 @@ def parse_name(name: str) -> FileName | None:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the objects of a window go. ``template`` is checked when made."""
+    """Where the objects of a window go. ``template`` is checked when made.
+
+    ``case_blind`` is for a folder in which names that differ in case only are one: capital letters of names from
+    outside are encoded as well.
+    """
 
     prefix: str = ""
     template: str = DEFAULT_PATH
     timezone: str = "UTC"
     granularity: int = 300
+    case_blind: bool = False
 
     def __post_init__(self) -> None:
         problems = list(template_problems(self.template))
@@ -112,7 +122,10 @@ class Layout:
     def folder(self, partition: TopicPartition, window: int, lane: str = "") -> str:
         """The key, up to its last ``/``, under which the files of this window of this partition stand."""
         area = f"{self.prefix}_quarantine/" if lane == QUARANTINE_LANE else self.prefix
-        return area + _path(self.template, self.timezone, partition.topic, window)
+        return area + self._path(partition.topic, window)
+
+    def _path(self, topic: str, window: int) -> str:
+        return _path(self.template, self.timezone, topic, window, self.case_blind)
 
     def file(self, partition: TopicPartition, lane: str, window: int, run: StoredRun, extension: str) -> str:
         """The whole key of a file. A ``lane`` that is a schema version stands in the name."""
@@ -123,19 +136,52 @@ class Layout:
     def part(self, partition: TopicPartition, lane: str, window: int, first: Position, number: int) -> str:
         """The key of a spooled part of a file that is not yet cut."""
         name = f"{name_prefix(window, self.granularity, partition.index)}{_id(first)}-{lane or 'main'}.part{number:05d}"
-        return f"{self.prefix}_spool/{_path(self.template, self.timezone, partition.topic, window)}{name}"
+        return f"{self.prefix}_spool/{self._path(partition.topic, window)}{name}"
 
-    def longest_key(self, topics: Iterable[str]) -> str:
-        """The longest key that these topics can give, to be held against ``MAX_KEY_BYTES`` before the start."""
+    def topic_problems(self, topics: Iterable[str], *, on_files: bool) -> Iterable[str]:
+        """What stands against these topics (full names, without partition), a sentence each.
+
+        ``on_files`` says that keys become files of a file system.
+        """
+        topics = list(topics)
+        for key in self._longest_keys(topics):
+            size = len(key.encode())
+            if size > MAX_KEY_BYTES:
+                yield (
+                    f"the names of objects would be up to {size} bytes long, and COS takes {MAX_KEY_BYTES}: shorten "
+                    f"the destination's prefix or --path_template ({key[:80]}…)."
+                )
+                break
+        too_long = [part for key in self._longest_keys(topics) for part in key.split("/") if _is_too_long(part)]
+        if on_files and too_long:
+            yield (
+                f"a folder's name would be {len(too_long[0].encode())} bytes long ({too_long[0][:80]}…), and file "
+                f"systems take {MAX_COMPONENT_BYTES}: write to cos://, or give a --path_template that splits the name."
+            )
+        yield from self.clashes(TopicPartition(topic) for topic in topics)
+
+    def clashes(self, partitions: Iterable[TopicPartition]) -> Iterable[str]:
+        """Which of these partitions could not be told apart by the keys of their files, a sentence each."""
+        seen: dict[tuple[str, int], TopicPartition] = {}
+        for partition in partitions:
+            place = self.folder(partition, _LATE), max(partition.index, 0)
+            other = seen.setdefault(place, partition)
+            if other != partition:
+                yield (
+                    f"--path_template={self.template}: puts {other.name} and {partition.name} into the same files. "
+                    "Give it all of {cluster}, {namespace} and {topic}, with a / between them, or back up one at a "
+                    "time to prefixes of their own."
+                )
+
+    def _longest_keys(self, topics: Iterable[str]) -> list[str]:
+        """The longest keys that these topics can give."""
         top = Position(10**12 - 1, 10**12 - 1, 10**6 - 1)
         run = StoredRun(top, top, 10**6 - 1)
-        moment = round((datetime(2026, 9, 30, 23, 59, 59, tzinfo=timezone.utc) - _EPOCH).total_seconds()) * 1000
-        keys = [
-            self.file(TopicPartition(topic, 9999), lane, moment, run, "jsonl.zst")
+        return [
+            self.file(TopicPartition(topic, 9999), lane, _LATE, run, "jsonl.zst")
             for topic in topics
             for lane in ("v000000", QUARANTINE_LANE)
         ]
-        return max(keys, key=lambda key: len(key.encode()))
 
 
 def template_problems(template: str) -> Iterable[str]:
@@ -155,29 +201,41 @@ def template_problems(template: str) -> Iterable[str]:
         yield f"{named}: must not begin with / nor hold //."
     if any(part in (".", "..") for part in template.split("/")):
         yield f"{named}: must not hold . or .. as a folder."
+    if template.startswith("_"):
+        yield f"{named}: must not begin with _, which is kept for _spool/ and _quarantine/."
     if not template.isprintable():
         yield "--path_template: holds a character that cannot be printed."
     if "{topic}" not in template:
         yield f"{named}: must hold {{topic}}, or files of several topics could not be told apart."
 
 
-def safe_component(text: str) -> str:
+def safe_component(text: str, *, case_blind: bool = False) -> str:
     """A name from outside as one component of a key; different names stay different, and none leaves its folder.
 
-    Letters, digits and ``-_.=`` stay, all else is percent-encoded, as are the names ``.`` and ``..``.
+    Letters, digits and ``-_.=~`` stay, all else is percent-encoded. So are a dot at the start or at the end (``.`` and
+    ``..`` lead elsewhere, and some file systems drop it), an underscore at the start (our own areas begin so), and with
+    ``case_blind`` capital letters.
     """
-    if text in (".", ".."):
-        return text.replace(".", "%2E")
-    return quote(text, safe="-_.=")
+    special = r"^[._]|\.\Z" + "|[A-Z]" * case_blind
+    # In pieces: what quote writes has capital digits of its own.
+    pieces = re.split(f"({special})", text)
+    return "".join(f"%{ord(piece):02X}" if at % 2 else quote(piece, safe="-_.=") for at, piece in enumerate(pieces))
+
+
+def _is_too_long(component: str) -> bool:
+    return len(component.encode()) > MAX_COMPONENT_BYTES
 
 
 @lru_cache(maxsize=4096)
-def _path(template: str, zone: str, topic: str, window: int) -> str:
+def _path(template: str, zone: str, topic: str, window: int, case_blind: bool) -> str:
     cluster, namespace, name = topic.partition("://")[2].split("/", 2)
     names = {"cluster": cluster, "tenant": cluster, "namespace": namespace, "topic": name}
+    moment = _EPOCH + timedelta(milliseconds=window)
+    with contextlib.suppress(OverflowError):  # the last hours of the year 9999 have no date east of Greenwich
+        moment = moment.astimezone(ZoneInfo(zone))
     # The dates first: a topic's own name may hold a percent sign.
-    dated = (_EPOCH + timedelta(milliseconds=window)).astimezone(ZoneInfo(zone)).strftime(template)
-    return re.sub(r"\{(\w+)\}", lambda found: safe_component(names[found[1]]), dated)
+    dated = moment.strftime(template)
+    return re.sub(r"\{(\w+)\}", lambda found: safe_component(names[found[1]], case_blind=case_blind), dated)
 
 
 def _stamp(window: int) -> str:

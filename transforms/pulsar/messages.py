@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from transforms.pulsar.positions import Position
+
+_PARTITIONS = 2**31
 
 
 class ClientMessage(Protocol):
@@ -46,9 +49,14 @@ class TopicPartition:
 
     @classmethod
     def parse(cls, name: str) -> TopicPartition:
-        """A full topic name, perhaps of a single partition (``…-partition-3``)."""
-        topic, mark, index = name.rpartition("-partition-")
-        return cls(topic, int(index)) if mark and index.isascii() and index.isdecimal() else cls(name)
+        """A full topic name, perhaps of a single partition (``…-partition-3``).
+
+        As Pulsar reads it (TopicName.getPartitionIndex): an index has no zeros before it and fits into 31 bits.
+        """
+        topic, _, index = name.rpartition("-partition-")
+        if re.fullmatch("0|[1-9][0-9]{0,9}", index) and int(index) < _PARTITIONS and topic and topic[-1] != "/":
+            return cls(topic, int(index))
+        return cls(name)
 
     @property
     def name(self) -> str:

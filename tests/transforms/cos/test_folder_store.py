@@ -254,3 +254,17 @@ def test_a_file_in_the_place_of_a_folder_is_said_plainly(store):
 def test_it_travels_to_workers(store, folder):
     pickle.loads(pickle.dumps(store)).put(KEY, b"hello", META)
     assert files(folder) == [KEY]
+
+
+def test_a_folder_that_tells_case_is_known_and_the_question_leaves_nothing(store, folder):
+    assert store.is_case_blind() is False
+    assert files(folder) == []
+
+
+def test_a_folder_that_does_not_tell_case_is_known(store, monkeypatch):
+    # No such file system can be mounted here: this looks names up as one does.
+    def exists(path):
+        return any(name.lower() == path.name.lower() for name in os.listdir(path.parent))
+
+    monkeypatch.setattr(type(store._folder), "exists", exists)
+    assert store.is_case_blind() is True
