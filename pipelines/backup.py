@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # Before what takes seconds to load.
+    from pipelines import signals
+
+    signals.listen()
+
 import logging
-import os
-import signal
 import sys
 import uuid
 from collections.abc import Sequence
@@ -17,8 +21,8 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from pipelines import job, logs
-from pipelines.display import progress_console, result_console, shown
+from pipelines import job, logs, signals
+from pipelines.display import progress_console, result_console, shown, stopped_acknowledging, stopped_reading
 from pipelines.job import RunResults
 from pipelines.options import BackupConfig, parse_options
 from pipelines.summary import Summary, print_summary, summarize, summary_json, write_summary
@@ -37,10 +41,8 @@ from transforms.pulsar.resolve import Resolution, resolve
 from transforms.pulsar.source import ReadSettings, close_readers
 
 _log = logging.getLogger("pipelines.backup")
-_asked_to_end: AskedToEndError | None = None
 
 _MIB = 1024 * 1024
-_WHAT_STAYS = "what was written so far is whole and stays, nothing was acknowledged. Run it again to complete it."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,11 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             logs.tell(line, error.exit_code)
         return error.exit_code
-    except AskedToEndError:
-        # Beam raises what it catches anew, with more text in it; so what came is looked up.
-        asked = _asked_to_end or AskedToEndError(signal.SIGINT)
-        logs.tell(f"{asked}: {_WHAT_STAYS}", 128 + asked.number)
-        return 128 + asked.number
     except Exception as error:
         _log.debug("the run failed", exc_info=error)
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -69,38 +66,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             BackupError.exit_code,
         )
         return BackupError.exit_code
-    if config.log_format == "json":
-        print(summary_json(summary))
-    else:
-        print_summary(summary, result_console())
+    with signals.unbroken(0):
+        if config.log_format == "json":
+            print(summary_json(summary))
+        else:
+            print_summary(summary, result_console())
+        sys.stdout.flush()
     return 0
-
-
-class AskedToEndError(BaseException):
-    """A signal came: Ctrl-C or SIGTERM."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__("interrupted" if number == signal.SIGINT else "terminated")
-        self.number = number
-
-
-def _end(number: int, frame: object) -> None:
-    global _asked_to_end  # noqa: PLW0603 - a signal is a matter of the process
-    _asked_to_end = AskedToEndError(number)
-    raise _asked_to_end
 
 
 def run_as_process(argv: Sequence[str] | None = None) -> NoReturn:
     """Run ``main`` as a process of its own, which ends with exit code 130 on Ctrl-C and 143 on SIGTERM."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end)
+    signals.listen()
     code = main(argv)
-    logs.finish()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if _asked_to_end is not None:
-        # The runner's threads go on with a run that nobody waits for.
-        os._exit(code)
+    with signals.unbroken(code):
+        logs.finish()
+        sys.stderr.flush()
     sys.exit(code)
 
 
@@ -117,6 +98,7 @@ def run(config: BackupConfig) -> Summary:
         )
     started = datetime.now(timezone.utc)
     name = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+    signals.stands()
     try:
         resolution = resolve(config.request)
         for warning in resolution.warnings:
@@ -125,6 +107,7 @@ def run(config: BackupConfig) -> Summary:
         check_writable(store, config.destination)
         config = replace(config, layout=_fitting_layout(config, resolution, case_blind=is_case_blind(store)))
         results = _run_locally(config, name, resolution)
+        signals.stands(partial(stopped_acknowledging, len(results.files), 0, []))
         summary = summarize(
             name,
             config.destination.url,
@@ -168,13 +151,12 @@ def _run_locally(config: BackupConfig, name: str, resolution: Resolution) -> Run
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(config.beam_args)))
     read, write = settings(config, name, len(ranges))
     job.add_backup(pipeline, ranges, read, write)
+    signals.stands(partial(stopped_reading, seen, ranges))
     with shown(seen, ranges, progress_console(), live=config.log_format == "text"):
         try:
             pipeline.run().wait_until_finish()
         except Exception as error:
-            # The runner passes on text only, of a signal too; what was raised is remembered where it was raised.
-            if _asked_to_end is not None:
-                raise _asked_to_end from None
+            # The runner passes on text only; what was raised is remembered where it was raised.
             if isinstance(seen.failure, BackupError):
                 raise seen.failure from error
             raise
@@ -222,13 +204,15 @@ def _acknowledge(config: BackupConfig, resolution: Resolution, results: RunResul
     if subscription is None:
         return
     parts = {part.partition: part for part in summary.partitions}
-    for name, report in results.partitions.items():
-        partition = TopicPartition.parse(name)
-        if partition not in resolution.acknowledge:
-            continue
+    reports = {TopicPartition.parse(name): report for name, report in results.partitions.items()}
+    wanted = [partition for partition in reports if partition in resolution.acknowledge]
+    done: list[TopicPartition] = []
+    signals.stands(partial(stopped_acknowledging, len(results.files), len(wanted), done))
+    for partition in wanted:
         with client.subscription(partition, subscription) as held:
-            acknowledged = held.acknowledge_before(report.upto)
-        parts[name].acknowledged_before = None if acknowledged is None else str(acknowledged)
+            acknowledged = held.acknowledge_before(reports[partition].upto)
+        parts[partition.name].acknowledged_before = None if acknowledged is None else str(acknowledged)
+        done.append(partition)
 
 
 if __name__ == "__main__":

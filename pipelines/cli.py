@@ -59,6 +59,10 @@ def backup(context: typer.Context) -> None:
     if "--help" in arguments or "-h" in arguments:
         print(_backup_help(), end="")
         return
+    from pipelines import signals
+
+    # Before what takes seconds to load.
+    signals.listen()
     from pipelines import backup as job
 
     job.run_as_process(arguments)

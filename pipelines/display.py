@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 
@@ -14,12 +14,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pipelines import signals
 from pipelines.summary import human_size
 from transforms.progress import PartitionProgress, Progress
 from transforms.pulsar.restriction import PartitionRange
 
 _LINE_SECONDS = 10.0
 _REFRESH_SECONDS = 0.25
+#: That a sentence names, at most.
+_MOST_PARTITIONS = 8
 
 #: A table that goes into a file or a pipe does not fold the names of topics.
 _PIPED_WIDTH = 160
@@ -44,9 +47,10 @@ def shown(progress: Progress, ranges: list[PartitionRange], console: Console, *,
     view = _View(progress, ranges)
     ended = threading.Event()
     if live and console.is_terminal:
-        with Live(
+        display = Live(
             get_renderable=view.picture, console=console, refresh_per_second=1 / _REFRESH_SECONDS, transient=True
-        ):
+        )
+        with display, signals.ended_by(display.stop):
             yield
         return
 
@@ -115,6 +119,41 @@ def left(each: PartitionRange, at: PartitionProgress) -> str:
     if position.ledger == each.stop.ledger:
         return f"{each.stop.entry - position.entry:,} entries"
     return f"up to ledger {each.stop.ledger}"
+
+
+def stopped_reading(progress: Progress, ranges: Sequence[PartitionRange]) -> str:
+    """Where a run stands that is ended while it reads, behind "interrupted"."""
+    open_ranges = []
+    complete = 0
+    for each in ranges:
+        at = progress.partitions.get(each.partition) or PartitionProgress()
+        if at.done:
+            complete += 1
+        else:
+            name = each.partition.name.removeprefix("persistent://")
+            open_ranges.append(f"{name} read up to {at.position or each.start}, of {each.stop}")
+    shown_here = open_ranges[:_MOST_PARTITIONS]
+    if len(open_ranges) > len(shown_here):
+        shown_here.append(f"{len(open_ranges) - len(shown_here)} more partitions not read to their end")
+    if complete:
+        shown_here.append(f"{complete} of {len(ranges)} partitions read to the end")
+    return (
+        f"while reading: {_objects(progress.files)} written, which are whole and stay; {'; '.join(shown_here)}; "
+        "nothing was acknowledged. Run it again to complete it."
+    )
+
+
+def stopped_acknowledging(files: int, partitions: int, done: Sequence[object]) -> str:
+    """Where a run stands that is ended behind its reading, behind "interrupted"."""
+    subscription = f"; the subscription was moved in {len(done)} of {partitions} partitions" if partitions else ""
+    return (
+        f"when all was stored ({_objects(files)} written){subscription}. Run it again for a result; it will find "
+        "everything stored."
+    )
+
+
+def _objects(count: int) -> str:
+    return "1 object" if count == 1 else f"{count:,} objects"
 
 
 def _clock(time_ms: int | None) -> str:

@@ -1,31 +1,137 @@
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
+import re
 import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from tests.pipelines.backups import arguments, backup, start_job
 from tests.pipelines.reading_back import assert_holds, messages_in
+from transforms.testing.cos_faults import ALWAYS
 from transforms.testing.producers import produce
 
+ROOT = Path(__file__).parents[2]
+SIGNALS = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+SMALL_FILES = ["--max_file_messages=100", "--subscription=ours"]
 
-@pytest.mark.parametrize(
-    ("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
-)
-def test_a_run_that_is_asked_to_end_says_so_and_running_again_completes_it(broker, topic, bucket, number, code, said):
-    name = topic()
-    sent = produce(broker.service_url, name, 20_000)
+
+def wait_until_heard(process: subprocess.Popen[str]) -> None:
+    """Until signals no longer do what the system does by default."""
+    status = Path(f"/proc/{process.pid}/status")
+    while not int(re.findall(r"SigCgt:\s*(\w+)", status.read_text())[0], 16) >> (signal.SIGTERM - 1) & 1:
+        assert process.poll() is None
+        time.sleep(0.001)
+
+
+def end(process: subprocess.Popen[str], number: int) -> tuple[str, str]:
+    """Send a signal; gives stdout and stderr of the process, which has to end within seconds."""
+    process.send_signal(number)
+    return process.communicate(timeout=10)
+
+
+def start_program(program: Sequence[str], argv: Sequence[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *program, *argv], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize(("number", "code", "said"), SIGNALS)
+def test_a_run_that_is_asked_to_end_says_where_it_stands_and_running_again_completes_it(
+    broker, topic, bucket, number, code, said
+):
+    name = topic(partitions=2)
+    names = [f"{name}-partition-{index}" for index in range(2)]
+    sent = produce(broker.service_url, name, 20_000, partitions=2)
     bucket.server.latency = 0.2
     under_way = bucket.when_stored(3)
-    with start_job(arguments(broker, name, bucket, ["--max_file_messages=100", "--subscription=ours"])) as process:
+    with start_job(arguments(broker, name, bucket, SMALL_FILES)) as process:
         assert under_way.wait(60)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert f"{said}: what was written so far is whole and stays, nothing was acknowledged" in errors
+        out, errors = end(process, number)
+    assert (process.returncode, out) == (code, "")
     assert "Traceback" not in errors
+    told = re.fullmatch(
+        rf"{said} while reading: (\d+) objects written, which are whole and stay; (.*); nothing was acknowledged\. "
+        r"Run it again to complete it\.",
+        errors.splitlines()[-1],
+    )
+    assert told is not None, errors
+    assert 0 < int(told[1]) <= len(bucket.listed())
+    for each in names:
+        short = each.removeprefix("persistent://")
+        assert re.search(rf"{short} read up to \d+:\d+:\d+, of \d+:\d+:\d+", told[2])
+        marked = broker.admin.internal_stats(each)["cursors"]["ours"]["markDeletePosition"]
+        assert marked.endswith(":-1"), "nothing acknowledged"
     bucket.server.latency = 0
-    marked = broker.admin.internal_stats(name)["cursors"]["ours"]["markDeletePosition"]
-    assert marked.endswith(":-1"), "nothing acknowledged"
-    backup(broker, name, bucket, "--max_file_messages=100", "--subscription=ours")
-    assert_holds(messages_in(bucket), {name: [each.position for each in sent]})
+    backup(broker, name, bucket, *SMALL_FILES)
+    assert_holds(
+        messages_in(bucket), {each: [s.position for s in sent if s.partition == int(each[-1])] for each in names}
+    )
+
+
+@pytest.mark.parametrize("program", [["-m", "pipelines.backup"], ["-m", "pipelines.cli", "backup"]])
+@pytest.mark.parametrize(("number", "code", "said"), SIGNALS)
+def test_a_signal_while_the_program_loads_ends_it_with_a_sentence(program, number, code, said):
+    with start_program(program, ["--topic=orders"]) as process:
+        wait_until_heard(process)
+        out, errors = end(process, number)
+    assert (process.returncode, out) == (code, "")
+    assert errors == f"{said} before anything was read; nothing was stored or acknowledged. Run it again.\n"
+
+
+def test_a_run_whose_bucket_does_not_answer_ends_all_the_same(broker, topic, bucket):
+    name = topic()
+    produce(broker.service_url, name, 1_000)
+    bucket.server.faults.add("hang", operation="PutObject", key="*.avro", times=ALWAYS)
+    with start_job(arguments(broker, name, bucket, SMALL_FILES)) as process:
+        while bucket.server.faults.played == 0:
+            time.sleep(0.01)
+        _, errors = end(process, signal.SIGINT)
+    assert process.returncode == 130
+    assert "interrupted while reading: 0 objects written" in errors
+
+
+def test_a_broker_that_does_not_answer_keeps_no_run_from_ending(bucket):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"--service_url=pulsar://127.0.0.1:{silent.getsockname()[1]}"
+        with start_job([url, "--topic=orders", *bucket.options]) as process:
+            silent.settimeout(60)
+            connection, _ = silent.accept()
+            with connection:
+                _, errors = end(process, signal.SIGTERM)
+    assert process.returncode == 143
+    assert errors.endswith("terminated before anything was read; nothing was stored or acknowledged. Run it again.\n")
+
+
+def test_on_a_terminal_the_cursor_comes_back_and_the_sentence_stands_alone(broker, topic, bucket):
+    name = topic()
+    produce(broker.service_url, name, 5_000)
+    bucket.server.latency = 0.2
+    under_way = bucket.when_stored(3)
+    terminal, inner = pty.openpty()
+    argv = arguments(broker, name, bucket, SMALL_FILES)
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipelines.backup", *argv], cwd=ROOT, stderr=inner, stdout=inner
+    ) as process:
+        os.close(inner)
+        shown = bytearray()
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while piece := os.read(terminal, 65536):
+                shown += piece
+                if under_way.is_set() and process.poll() is None:
+                    process.send_signal(signal.SIGINT)
+                    under_way.clear()
+        process.wait(10)
+    os.close(terminal)
+    assert process.returncode == 130
+    assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l"), "the cursor is shown again"
+    ended = bytes(shown[shown.rindex(b"\x1b[?25h") :])
+    assert re.search(rb"interrupted while reading: [^\n]*complete it\.\r\n$", ended), ended

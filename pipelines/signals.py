@@ -1,0 +1,96 @@
+"""Ctrl-C and SIGTERM: the process says where it stopped, and ends.
+
+A run may be killed at any moment: what it has stored is whole, and nothing is acknowledged that is not stored. So there
+is nothing to be brought to an end first, and nothing to wait for: neither for a bucket that does not answer, nor for
+the runner's threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from pipelines import logs
+
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+def _at_first() -> str:
+    return "before anything was read; nothing was stored or acknowledged. Run it again."
+
+
+_lock = threading.Lock()
+_where: Callable[[], str] = _at_first
+_before_the_end: list[Callable[[], None]] = []
+_result: int | None = None
+_wakeup: socket.socket | None = None
+_heard = 0
+
+
+def listen() -> None:
+    """From now on Ctrl-C ends this process with exit code 130, SIGTERM with 143; for the main thread.
+
+    A second signal ends it even where the first one waits for somebody to read stderr. Calling again changes nothing.
+    """
+    global _wakeup
+    if _wakeup is not None:
+        return
+    hearing, _wakeup = socket.socketpair()
+    _wakeup.setblocking(False)
+    # Not raised in the main thread, which hears nothing while it waits for an answer inside a library.
+    threading.Thread(target=_end, args=(hearing,), name="signals", daemon=True).start()
+    signal.set_wakeup_fd(_wakeup.fileno(), warn_on_full_buffer=False)
+    for number in _WORDS:
+        signal.signal(number, _count)
+
+
+def stands(where: Callable[[], str] = _at_first) -> None:
+    """Set the end of the sentence that begins with "interrupted" and says where the run stands from now on."""
+    global _where  # noqa: PLW0603 - signals are a matter of the process
+    _where = where
+
+
+@contextmanager
+def ended_by(action: Callable[[], None]) -> Iterator[None]:
+    """While the body runs, do this before a signal ends the process, such as giving the terminal back."""
+    _before_the_end.append(action)
+    try:
+        yield
+    finally:
+        _before_the_end.remove(action)
+
+
+@contextmanager
+def unbroken(code: int) -> Iterator[None]:
+    """The body gives out the result, which no signal breaks off; a signal behind it ends the process with ``code``."""
+    global _result  # noqa: PLW0603 - signals are a matter of the process
+    with _lock:
+        yield
+        _result = code
+
+
+def _count(number: int, frame: FrameType | None) -> None:
+    global _heard  # noqa: PLW0603 - signals are a matter of the process
+    _heard += 1
+    if _heard > 1:
+        os._exit(128 + number)
+
+
+def _end(hearing: socket.socket) -> None:
+    number = 0
+    while number not in _WORDS:
+        (number,) = hearing.recv(1)
+    with _lock:
+        if _result is not None:
+            os._exit(_result)
+        with contextlib.suppress(Exception):  # a terminal or a pipe that is gone must not keep the process
+            for action in reversed(_before_the_end):
+                action()
+            logs.tell(f"{_WORDS[signal.Signals(number)]} {_where()}", 128 + number)
+        os._exit(128 + number)
