@@ -138,8 +138,8 @@ def stopped_reading(progress: Progress, ranges: Sequence[PartitionRange]) -> str
     if complete:
         shown_here.append(f"{complete} of {len(ranges)} partitions read to the end")
     return (
-        f"while reading: {_objects(progress.files)} written, which are whole and stay; {'; '.join(shown_here)}; "
-        "nothing was acknowledged. Run it again to complete it."
+        f"while reading, with {_objects(progress.files)} written: {'; '.join(shown_here)}; nothing was acknowledged. "
+        "Run it again to complete it."
     )
 
 
@@ -147,8 +147,8 @@ def stopped_acknowledging(files: int, partitions: int, done: Sequence[object]) -
     """Where a run stands that is ended behind its reading, behind "interrupted"."""
     subscription = f"; the subscription was moved in {len(done)} of {partitions} partitions" if partitions else ""
     return (
-        f"when all was stored ({_objects(files)} written){subscription}. Run it again for a result; it will find "
-        "everything stored."
+        f"when all was stored, with {_objects(files)} written{subscription}. Run it again for its result; nothing is "
+        "written twice."
     )
 
 

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,6 +20,7 @@ from types import FrameType
 from pipelines import logs
 
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_GRACE_SECONDS = 0.5
 
 
 def _at_first() -> str:
@@ -79,6 +81,8 @@ def _count(number: int, frame: FrameType | None) -> None:
     global _heard  # noqa: PLW0603 - signals are a matter of the process
     _heard += 1
     if _heard > 1:
+        # Whoever passes signals on may do so twice at once, and the sentence is still being written.
+        time.sleep(_GRACE_SECONDS)
         os._exit(128 + number)
 
 

@@ -59,7 +59,7 @@ def test_a_run_that_is_asked_to_end_says_where_it_stands_and_running_again_compl
     assert (process.returncode, out) == (code, "")
     assert "Traceback" not in errors
     told = re.fullmatch(
-        rf"{said} while reading: (\d+) objects written, which are whole and stay; (.*); nothing was acknowledged\. "
+        rf"{said} while reading, with (\d+) objects? written: (.*); nothing was acknowledged\. "
         r"Run it again to complete it\.",
         errors.splitlines()[-1],
     )
@@ -96,7 +96,7 @@ def test_a_run_whose_bucket_does_not_answer_ends_all_the_same(broker, topic, buc
             time.sleep(0.01)
         _, errors = end(process, signal.SIGINT)
     assert process.returncode == 130
-    assert "interrupted while reading: 0 objects written" in errors
+    assert "interrupted while reading, with 0 objects written" in errors
 
 
 def test_a_broker_that_does_not_answer_keeps_no_run_from_ending(bucket):
@@ -122,16 +122,45 @@ def test_on_a_terminal_the_cursor_comes_back_and_the_sentence_stands_alone(broke
         [sys.executable, "-m", "pipelines.backup", *argv], cwd=ROOT, stderr=inner, stdout=inner
     ) as process:
         os.close(inner)
-        shown = bytearray()
+        shown, asked = bytearray(), False
         with contextlib.suppress(OSError):  # how a terminal ends
             while piece := os.read(terminal, 65536):
                 shown += piece
-                if under_way.is_set() and process.poll() is None:
+                if under_way.is_set() and not asked:
                     process.send_signal(signal.SIGINT)
-                    under_way.clear()
+                    asked = True
         process.wait(10)
     os.close(terminal)
     assert process.returncode == 130
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l"), "the cursor is shown again"
     ended = bytes(shown[shown.rindex(b"\x1b[?25h") :])
-    assert re.search(rb"interrupted while reading: [^\n]*complete it\.\r\n$", ended), ended
+    assert re.search(rb"interrupted while reading, [^\n]*complete it\.\r\n$", ended), ended
+
+
+def test_a_second_signal_ends_a_run_whose_sentence_nobody_reads(bucket):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"--service_url=pulsar://127.0.0.1:{silent.getsockname()[1]}"
+        with start_job([url, "--topic=orders", *bucket.options]) as process:
+            silent.settimeout(60)
+            connection, _ = silent.accept()
+            assert process.stderr is not None
+            full = os.open(f"/proc/{process.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+            with connection, contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(full, b"." * 4096)
+            os.close(full)
+            process.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 130
+
+
+def test_two_signals_at_once_leave_the_sentence_whole(bucket):
+    with start_program(["-m", "pipelines.backup"], ["--topic=orders"]) as process:
+        wait_until_heard(process)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=10)
+    assert process.returncode in (130, 143)
+    assert errors.endswith("before anything was read; nothing was stored or acknowledged. Run it again.\n")
