@@ -72,10 +72,13 @@ class Backlog:
         """Messages in all."""
         return sum(map(len, self.sent.values()))
 
-    def grow(self, *, small: int = 1_200, large: int = 350) -> None:
-        """Send ``small`` messages to each partition, in batches; to one also ``large`` ones and one in chunks."""
-        chosen = self._random.choice(list(self.sent))
-        for partition in self.sent:
+    def grow(self, *, small: int = 1_200, large: int = 350, only: str | None = None) -> None:
+        """Send ``small`` messages to each partition, in batches; to one also ``large`` ones and one in chunks.
+
+        ``only`` names the one partition that gets anything.
+        """
+        chosen = only or self._random.choice(list(self.sent))
+        for partition in [only] if only else self.sent:
             half = small // 2
             self._send(partition, self._payloads(half, 0, 400), batch=self._random.choice([20, 100]))
             if partition == chosen:

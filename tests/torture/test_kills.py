@@ -123,7 +123,7 @@ def test_runs_that_are_asked_to_end_at_random_moments_say_where_they_stand(tortu
         else:
             asked += 1
             assert (ended, run.out) == (code, ""), run.errors
-            told = re.search(rf"^{word} (before|while|when) .*Run it again.*\.\n\Z", run.errors, re.MULTILINE)
+            told = re.search(rf"^{word} (before|while|when) .*Run it again.*\.$", run.errors, re.MULTILINE)
             assert told is not None, run.errors
             phases[told[1]] = phases.get(told[1], 0) + 1
         ordeal.look()
