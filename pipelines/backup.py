@@ -29,7 +29,7 @@ from pipelines.summary import Summary, print_summary, summarize, summary_json, w
 from transforms import progress
 from transforms.cos.destination import check_writable, is_case_blind, open_store
 from transforms.cos.sink import WriteSettings
-from transforms.errors import BackupError, ConfigurationError
+from transforms.errors import BackupError, ConfigurationError, TrimmedError
 from transforms.files.format import RecordEncoder
 from transforms.files.formats import EncoderFactory
 from transforms.files.naming import Layout
@@ -43,6 +43,10 @@ from transforms.pulsar.source import ReadSettings, close_readers
 _log = logging.getLogger("pipelines.backup")
 
 _MIB = 1024 * 1024
+_WHAT_IS_STORED = (
+    "All else is stored; nothing was acknowledged. Give a --subscription, for which the broker keeps what is not yet "
+    "stored, and --admin_url, which tells possible gaps from certain ones; or --on_trimmed=continue to accept gaps."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,8 +120,10 @@ def run(config: BackupConfig) -> Summary:
             resolution,
             results.partitions.values(),
             results.files.values(),
+            results.gaps,
         )
-        if config.acknowledge:
+        deleted = [] if config.request.continue_trimmed else sorted(map(str, results.gaps))
+        if config.acknowledge and not deleted:
             _acknowledge(config, resolution, results, summary)
     finally:
         close_readers(name)
@@ -126,6 +132,8 @@ def run(config: BackupConfig) -> Summary:
         progress.forget(name)
     if config.summary_file is not None:
         write_summary(summary, config.summary_file)
+    if deleted:
+        raise TrimmedError(f"{'; '.join(deleted)}. {_WHAT_IS_STORED}")
     return summary
 
 
@@ -174,6 +182,7 @@ def settings(config: BackupConfig, name: str, partitions: int) -> tuple[ReadSett
         windows=config.windows,
         compacted=config.request.compacted,
         run=name,
+        retry_seconds=config.destination.retry_deadline,
         read_ahead_bytes=max(share // partitions, _MIB),
     )
     write = WriteSettings(

@@ -11,18 +11,20 @@ import apache_beam as beam
 from apache_beam.coders import registry
 
 from transforms.cos.sink import PartitionReport, WriteSettings, WriteToCos, WrittenFile
+from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.restriction import PartitionRange, PartitionRangeCoder
-from transforms.pulsar.source import ReadSettings, read_batches
+from transforms.pulsar.source import ReadBatches, ReadSettings
 
 registry.register_coder(PartitionRange, PartitionRangeCoder)
 
 
 @dataclass(slots=True)
 class RunResults:
-    """What a run in this process has written and read; each file and partition once, however often it is told."""
+    """What a run in this process has written and read; each file, partition and gap once, however often it is told."""
 
     files: dict[str, WrittenFile] = field(default_factory=dict)
     partitions: dict[str, PartitionReport] = field(default_factory=dict)
+    gaps: set[Gap] = field(default_factory=set)
 
 
 _results: dict[str, RunResults] = {}
@@ -45,14 +47,15 @@ def add_backup(
     pipeline: beam.Pipeline, ranges: Iterable[PartitionRange], read: ReadSettings, write: WriteSettings
 ) -> None:
     """Add the whole path to a pipeline. The labels are a contract: savepoints know the stages by them."""
-    result = (
+    messages = (
         pipeline
         | "Partitions" >> beam.Create(list(ranges)).with_output_types(PartitionRange)
         # So that partitions spread over workers; without it one subtask would read them all.
         | "SpreadPartitions" >> beam.Reshuffle()
-        | "ReadFromPulsar" >> read_batches(read)
-        | "WriteToCos" >> WriteToCos(write)
+        | "ReadFromPulsar" >> ReadBatches(read)
     )
+    _ = messages.gaps | "CollectGaps" >> beam.ParDo(_Collect(write.run))
+    result = messages.batches | "WriteToCos" >> WriteToCos(write)
     _ = result.files | "CollectFiles" >> beam.ParDo(_Collect(write.run))
     _ = result.partitions | "CollectPartitions" >> beam.ParDo(_Collect(write.run))
 
@@ -63,7 +66,9 @@ class _Collect(beam.DoFn):  # type: ignore[misc]
 
     def process(self, element: Any) -> None:
         results = results_of(self._run)
-        if isinstance(element, WrittenFile):
+        if isinstance(element, Gap):
+            results.gaps.add(element)
+        elif isinstance(element, WrittenFile):
             results.files[element.key] = element
         else:
             results.partitions[element.partition] = element

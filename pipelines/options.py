@@ -296,7 +296,7 @@ def job_parser() -> argparse.ArgumentParser:
     target.add_argument("--tag", action="append", metavar="KEY=VALUE", help="tag of the objects; repeatable")
     target.add_argument("--metadata", action="append", metavar="KEY=VALUE", help="user metadata; repeatable")
     target.add_argument(
-        "--retry_deadline", default="10m", metavar="TIME", help="for how long a request to COS is tried again"
+        "--retry_deadline", default="10m", metavar="TIME", help="for how long COS or the broker may be away"
     )
     files = parser.add_argument_group("files")
     files.add_argument("--granularity", default="5m", metavar="TIME", help="window that is gathered: 90s, 5m, 1h")

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from transforms.cos.sink import PartitionReport, WrittenFile
 from transforms.errors import ConfigurationError
+from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.positions import Position
 from transforms.pulsar.resolve import Resolution
 
@@ -41,7 +42,8 @@ class PartitionSummary:
     files: int = 0
     file_bytes: int = 0
     """Objects that this run wrote, and their sizes."""
-    gaps: list[dict[str, str]] = field(default_factory=list)
+    gaps: list[dict[str, str | bool]] = field(default_factory=list)
+    """What the broker had deleted: from ``start`` up to before ``stop``; ``certain`` or only possible."""
     acknowledged_before: str | None = None
     """The subscription was moved to here; None: it was not."""
 
@@ -73,6 +75,7 @@ def summarize(
     resolution: Resolution,
     reports: Iterable[PartitionReport],
     files: Iterable[WrittenFile],
+    gaps: Iterable[Gap] = (),
 ) -> Summary:
     """Put together what is known of a run that has ended well."""
     by_partition: defaultdict[str, list[WrittenFile]] = defaultdict(list)
@@ -91,8 +94,8 @@ def summarize(
             summary.already_stored, summary.quarantined = report.stored, report.quarantined
         summary.files, summary.file_bytes = len(written), sum(file.bytes for file in written)
         summary.gaps = [
-            {"start": str(gap.start), "stop": str(gap.stop)}
-            for gap in resolution.gaps
+            {"start": str(gap.start), "stop": str(gap.stop), "certain": gap.certain}
+            for gap in sorted({*resolution.gaps, *gaps}, key=lambda gap: gap.start)
             if gap.partition == part.partition
         ]
         partitions.append(summary)
@@ -165,7 +168,8 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print(f"{summary.quarantined:,} messages do not fit their schema; they stand under _quarantine/.")
     for part in summary.partitions:
         for gap in part.gaps:
-            console.print(f"GAP: {part.partition} from {gap['start']} up to before {gap['stop']}.")
+            word = "GAP" if gap["certain"] else "POSSIBLE GAP"
+            console.print(f"{word}: {part.partition} from {gap['start']} up to before {gap['stop']}.")
 
 
 def human_size(size: float) -> str:

@@ -7,17 +7,17 @@ if TYPE_CHECKING:
     from transforms.pulsar.connection import PulsarConnection
     from transforms.pulsar.messages import MessageBatch, PulsarMessage, Seal, TopicPartition
     from transforms.pulsar.read import ReadFromPulsar
-    from transforms.pulsar.source import ReadSettings, read_batches
+    from transforms.pulsar.source import ReadBatches, ReadSettings
 
 __all__ = [
     "MessageBatch",
     "PulsarConnection",
     "PulsarMessage",
+    "ReadBatches",
     "ReadFromPulsar",
     "ReadSettings",
     "Seal",
     "TopicPartition",
-    "read_batches",
 ]
 _MODULES = {
     "MessageBatch": "messages",
@@ -27,7 +27,7 @@ _MODULES = {
     "ReadSettings": "source",
     "Seal": "messages",
     "TopicPartition": "messages",
-    "read_batches": "source",
+    "ReadBatches": "source",
 }
 
 

@@ -21,8 +21,9 @@ from transforms.pulsar.messages import ClientMessage, TopicPartition
 from transforms.pulsar.positions import EARLIEST, Position
 from transforms.pulsar.protobuf import Fields
 
-#: Raised by ``MessageReader.read_next`` when no message came in time.
+#: Raised by ``MessageReader.read_next`` when no message came in time, and all else that it raises.
 NoMessageInTime = pulsar.Timeout
+ClientError = pulsar.PulsarException
 
 log_file = "/dev/stderr"
 """Where the C++ side logs; read when a client is made."""
@@ -187,11 +188,15 @@ class MessageReader:
             self._reader.seek(time)
 
     def close(self) -> None:
-        """Close the reader; closing twice is no error."""
+        """Close the reader. What a broker says to that, which may be gone, has no consequence."""
         try:
             self._reader.close()
-        except pulsar.AlreadyClosed:
-            _log.debug("%s: the reader was closed already", self._partition.name)
+        except pulsar.PulsarException as error:
+            _log.debug("%s: closing the reader: %s", self._partition.name, error)
+
+    def trouble(self, error: Exception) -> BackupError:
+        """One of our errors for what ``read_next`` has raised, other than NoMessageInTime."""
+        return explain(error, self._connection, self._partition.name)
 
 
 class Subscription:

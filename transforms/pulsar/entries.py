@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from transforms.pulsar import wire
@@ -13,6 +15,7 @@ from transforms.pulsar.positions import Position
 from transforms.pulsar.protobuf import Fields, ProtocolError, encode
 
 _CONSUMER = 1
+_EARLIEST = 1
 #: What may stand before the metadata: the broker's own metadata, with its size; a checksum of 4 bytes.
 _BROKER_METADATA, _CHECKSUM = b"\x0e\x02", b"\x0e\x01"
 # Fields of MessageMetadata in PulsarApi.proto.
@@ -36,6 +39,12 @@ class StoredEntry:
     """Delivered to nobody, or only perhaps: a marker, or part of a transaction, which may have been aborted."""
 
 
+def first_entry(connection: PulsarConnection, partition: TopicPartition) -> Position | None:
+    """The first entry that the broker still holds; None where it holds none. Raises SourceError and AccessError."""
+    with _reading(connection, partition, {13: _EARLIEST}) as (broker, last):
+        return _next(broker)[0] if last is not None and last.entry >= 0 else None
+
+
 def stored_entries(
     connection: PulsarConnection, partition: TopicPartition, start: Position, stop: Position | None = None
 ) -> list[StoredEntry]:
@@ -46,26 +55,12 @@ def stored_entries(
     # Whether a start id means "from it on" or "behind it" is left to the broker, so the one before is given, and what
     # comes too early is left out. Protobuf carries the -1 before the first entry as an unsigned number.
     before = encode({1: max(start.ledger, 0), 2: (start.entry - 1) % 2**64})
-    subscribe: dict[int, int | str | bytes] = {
-        1: partition.name,
-        2: f"tdmq-backup-{uuid.uuid4().hex}",
-        3: 0,  # exclusive
-        4: _CONSUMER,
-        5: 1,
-        8: 0,  # not durable
-        9: before,
-        15: 0,  # do not create the topic
-    }
     found: list[StoredEntry] = []
-    with explained(partition), owner(connection, partition) as broker:
-        broker.request(wire.Kind.SUBSCRIBE, subscribe)
-        last = entry_of(broker.request(wire.Kind.GET_LAST_MESSAGE_ID, {1: _CONSUMER, 2: 2}), 1)
+    with _reading(connection, partition, {9: before}) as (broker, last):
         at, permits = start, 1
         while last is not None and at <= last and (stop is None or at < stop):
-            broker.send(wire.Kind.FLOW, {1: _CONSUMER, 2: permits})
-            command, content = broker.message()
-            position = entry_of(command, 2)
-            if position is None or (stop is not None and position >= stop):
+            position, content = _next(broker, permits)
+            if stop is not None and position >= stop:
                 break
             at, entry = position.next_entry(), _entry(position, content)
             # The broker counts messages: a batch uses up more permits than the one that let it through.
@@ -73,6 +68,28 @@ def stored_entries(
             if position >= start:
                 found.append(entry)
     return found
+
+
+@contextmanager
+def _reading(
+    connection: PulsarConnection, partition: TopicPartition, begin: Mapping[int, int | str | bytes]
+) -> Iterator[tuple[wire.Connection, Position | None]]:
+    """A subscription that nobody remembers, at ``begin`` (fields of SUBSCRIBE); and the last entry there is."""
+    with explained(partition), owner(connection, partition) as broker:
+        name = f"tdmq-backup-{uuid.uuid4().hex}"
+        exclusive = durable = create_topic = 0
+        asked = {1: partition.name, 2: name, 3: exclusive, 4: _CONSUMER, 5: 1, 8: durable, 15: create_topic, **begin}
+        broker.request(wire.Kind.SUBSCRIBE, asked)
+        yield broker, entry_of(broker.request(wire.Kind.GET_LAST_MESSAGE_ID, {1: _CONSUMER, 2: 2}), 1)
+
+
+def _next(broker: wire.Connection, permits: int = 1) -> tuple[Position, bytes]:
+    broker.send(wire.Kind.FLOW, {1: _CONSUMER, 2: permits})
+    command, content = broker.message()
+    position = entry_of(command, 2)
+    if position is None:
+        raise ProtocolError
+    return position, content
 
 
 def _entry(position: Position, content: bytes) -> StoredEntry:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from transforms.errors import SourceError, TopicNotFoundError
+from transforms.errors import BackupError, SourceError, TopicNotFoundError
 from transforms.pulsar.chunks import PassedEntries
-from transforms.pulsar.client import MessageReader, NoMessageInTime, PulsarClient, start_of
+from transforms.pulsar.client import ClientError, MessageReader, NoMessageInTime, PulsarClient, start_of
 from transforms.pulsar.entries import stored_entries
+from transforms.pulsar.ledgers import Gap, Ledgers
 from transforms.pulsar.messages import ClientMessage, TopicPartition
 from transforms.pulsar.positions import Position
+from transforms.pulsar.resolve import check_reachable
+
+_log = logging.getLogger(__name__)
 
 #: What is handed over at once, at most.
 CHUNK_MESSAGES = 1_000
@@ -30,11 +35,10 @@ _PATIENT_MS = 200
 _HASTY_MS = 10
 #: After so many waits for a message that the broker says to be there, it is asked what it really holds.
 _STALLED = 10
-#: How long a broker may be away before the run gives up.
-_BROKER_AWAY_SECONDS = 120.0
-#: How often reading starts again at a place without coming on from there; the most seconds that it waits before.
+#: Between two questions to a broker that is away.
+_LONGEST_PAUSE = 10.0
+#: How often a message is read again that the client should have delivered.
 _TRIES = 10
-_LONGEST_PAUSE = 15.0
 
 
 @dataclass(slots=True)
@@ -49,6 +53,8 @@ class Chunk:
     caught_up: bool = False
     resume: Position | None = None
     """Where a reader has to start that goes on behind this chunk, if not right behind it (see ``chunks``)."""
+    gaps: list[Gap] = field(default_factory=list)
+    """What the broker has deleted between these messages, or before them."""
 
     def position(self, index: int) -> Position:
         """Position of the message at this place."""
@@ -68,7 +74,10 @@ class Chunk:
         share = self.bytes * place // len(self.ids)
         # A message that begins behind the stop is no matter of what lies before it.
         resume = min(self.resume, stop) if self.resume is not None else None
-        return Chunk(self.messages[:place], self.ids[:place], self.publish_times[:place], share, resume=resume)
+        gaps = [replace(gap, stop=min(gap.stop, stop)) for gap in self.gaps if gap.start < stop]
+        return Chunk(
+            self.messages[:place], self.ids[:place], self.publish_times[:place], share, resume=resume, gaps=gaps
+        )
 
     def settled(self, index: int) -> Position:
         """The position before which nothing is needed any more, once the message at this place is done with."""
@@ -86,7 +95,7 @@ class _Again:
 
     last: _Place
     look_from: Position
-    reason: SourceError | None = None
+    reason: BackupError | None = None
     """Why, if the broker failed; else the client did not deliver the message at ``look_from``, or its queue changes."""
 
 
@@ -94,7 +103,8 @@ class PartitionFeed:
     """Messages of one partition from ``start`` on, read ahead up to ``max_bytes`` of payload.
 
     ``look_from`` is where the reader starts; what lies before ``start`` is read for the chunks in it and left out.
-    Ends only by ``close``. ``take`` is for one thread at a time.
+    Ends by ``close``, or with an error once the broker has been away for ``retry_seconds``. ``take`` is for one thread
+    at a time.
     """
 
     def __init__(
@@ -106,6 +116,7 @@ class PartitionFeed:
         look_from: Position | None = None,
         max_bytes: int = 32 * 1024 * 1024,
         compacted: bool = False,
+        retry_seconds: float = 600,
     ) -> None:
         self.next = start
         """Position behind what ``take`` has given out."""
@@ -117,6 +128,10 @@ class PartitionFeed:
         self._queue_size = _FIRST_QUEUE
         self._seen_messages = self._seen_bytes = 0
         self._compacted = compacted
+        self._retry_seconds = retry_seconds
+        self._ledgers = Ledgers(client.connection, partition)
+        self._gaps: list[Gap] = []
+        self._answered = time.monotonic()
         self._chunks: deque[Chunk] = deque()
         self._bytes = 0
         self._error: BaseException | None = None
@@ -140,6 +155,12 @@ class PartitionFeed:
                 raise self._error
         return None
 
+    def gap_before(self, stop: Position) -> Gap | None:
+        """What was deleted between all that ``take`` has given out and ``stop``, once the broker holds no more."""
+        if self._compacted or self.next.ledger >= stop.ledger:
+            return None
+        return self._ledgers.gap(self.next, stop)
+
     def close(self) -> None:
         """Stop reading and close the reader. Waits for the thread."""
         with self._changed:
@@ -161,24 +182,32 @@ class PartitionFeed:
         last = _before(self._start)
         look_from, tries = self._look_from, 0
         may_look_back = look_from == self._start and self._start.entry > 0 and not self._compacted
+        self._ledgers.look()
         while True:
             again = self._read_on(look_from, last, may_look_back=may_look_back)
             if again is None:
                 return
             tries = tries + 1 if again.last == last else 0
-            if tries > _TRIES:
-                raise again.reason or SourceError(
+            if again.reason is not None:
+                self._bear(again.reason, tries)
+            elif tries > _TRIES:
+                raise SourceError(
                     f"{self._partition.name}: the client does not deliver the message at {again.look_from}, which the "
                     "broker holds. Look at the log of the client (--log_level=DEBUG) for the reason."
                 )
-            if tries:
-                self._pause(min(0.1 * 2**tries, _LONGEST_PAUSE))
             last, look_from = again.last, again.look_from
             may_look_back = may_look_back and look_from >= self._start
 
-    def _pause(self, seconds: float) -> None:
+    def _bear(self, trouble: BackupError, tries: int) -> None:
+        """Wait a while for a broker that is away, restarts, or refuses a token that has expired; but not for ever."""
+        if isinstance(trouble, TopicNotFoundError):
+            raise trouble
+        if time.monotonic() > self._answered + self._retry_seconds:
+            check_reachable(self._client.connection)  # knows better why, where it cannot be reached
+            raise trouble
+        _log.info("%s Trying again.", trouble)
         with self._changed:
-            self._changed.wait_for(lambda: self._closed, seconds)
+            self._changed.wait_for(lambda: self._closed, min(0.1 * 2**tries, _LONGEST_PAUSE))
 
     def _read_on(self, look_from: Position, last: _Place, *, may_look_back: bool) -> _Again | None:
         if self._closed:
@@ -187,9 +216,7 @@ class PartitionFeed:
             reader = self._client.open_reader(
                 self._partition, look_from, queue_size=self._queue_size, compacted=self._compacted
             )
-        except TopicNotFoundError:
-            raise
-        except SourceError as error:
+        except BackupError as error:
             return _Again(last, look_from, error)
         try:
             return self._read_from(reader, look_from, last, may_look_back=may_look_back)
@@ -207,7 +234,6 @@ class PartitionFeed:
         messages, ids, times = chunk.messages, chunk.ids, chunk.publish_times
         size = publish_time = waited = 0
         ledger = entry = batch = -1
-        answered = time.monotonic()
         while not self._closed:
             try:
                 message = read_next(_HASTY_MS if ids else _PATIENT_MS)
@@ -222,12 +248,11 @@ class PartitionFeed:
                             again = self._look(passed, last, passed.next, None, may_look_back=may_look_back)
                             if again is not None:
                                 return again
-                    except SourceError:
-                        # A broker that restarts or moves the topic is gone for a while; the client connects again.
-                        if time.monotonic() > answered + _BROKER_AWAY_SECONDS:
-                            raise
+                    except BackupError as error:
+                        # The client connects again by itself.
+                        self._bear(error, waited)
                         continue
-                    answered = time.monotonic()
+                    self._answered = time.monotonic()
                 chunk.caught_up = not ids
                 self._hand_over(chunk, size, passed)
                 if ids and self._resize_queue(len(ids), size):
@@ -235,7 +260,10 @@ class PartitionFeed:
                 chunk = Chunk()
                 messages, ids, times, size = chunk.messages, chunk.ids, chunk.publish_times, 0
                 continue
-            waited, answered = 0, time.monotonic()
+            except ClientError as error:
+                self._hand_over(chunk, size, passed)
+                return _Again(last, passed.behind_all_complete(_behind(last)), reader.trouble(error))
+            waited = 0
             found = message.message_id()  # type: ignore[attr-defined]
             batch, previous = found.batch_index(), batch
             # The rest of a batch follows in a row, and shares what is asked here: each question costs a call.
@@ -283,15 +311,21 @@ class PartitionFeed:
         """Look at the entries of a gap. Where to start again, if a message in them should have been delivered."""
         try:
             entries = stored_entries(self._client.connection, self._partition, gap, stop)
-        except TopicNotFoundError:
-            raise
-        except SourceError as error:
+            if stop is not None and stop.ledger != gap.ledger and not self._compacted:
+                self._look_for_deleted(max(gap, _behind(last)), stop)
+        except BackupError as error:
             # What was passed over is not known, so it is read again.
             return _Again(last, passed.behind_all_complete(gap), error)
         lost = passed.look(entries, delivered)
         if passed.headless and may_look_back:
             return _Again(last, Position(self._start.ledger, max(self._start.entry - LOOK_BACK_ENTRIES, 0)))
         return None if lost is None else _Again(last, passed.behind_all_complete(lost))
+
+    def _look_for_deleted(self, start: Position, stop: Position) -> None:
+        gap = self._ledgers.gap(start, stop) if start < stop else None
+        if gap is not None and gap not in self._gaps:
+            self._gaps.append(gap)
+        self._ledgers.look()
 
     def _resize_queue(self, messages: int, size: int) -> bool:
         """Fit the client's queue to half of what may be read ahead; True if that needs another reader."""
@@ -311,10 +345,12 @@ class PartitionFeed:
         if not chunk.ids and not chunk.caught_up:
             return
         chunk.bytes = size
+        chunk.gaps, self._gaps = self._gaps, []
         chunk.resume = passed.oldest(int(time.time() * 1000) if chunk.caught_up else chunk.publish_times[-1])
         with self._changed:
             self._changed.wait_for(lambda: self._bytes < self._max_bytes or self._closed)
-            if chunk.caught_up and self._chunks and self._chunks[-1].caught_up:
+            self._answered = time.monotonic()
+            if chunk.caught_up and self._chunks and self._chunks[-1].caught_up and not chunk.gaps:
                 return  # said already, and not yet heard
             self._chunks.append(chunk)
             self._bytes += size
@@ -324,3 +360,11 @@ class PartitionFeed:
 def _before(position: Position) -> _Place:
     """The place right before a position; a message outside a batch has batch index -1."""
     return position.ledger, position.entry, position.batch - 1 if position.batch else -2
+
+
+def _behind(last: _Place) -> Position:
+    """The first position behind what ``_before`` gives, or behind a message."""
+    ledger, entry, batch = last
+    if batch < 0:
+        return Position(ledger, entry + (batch == -1))
+    return Position(ledger, entry, batch + 1)

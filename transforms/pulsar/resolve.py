@@ -17,6 +17,7 @@ from transforms.pulsar.admin import PulsarAdmin
 from transforms.pulsar.client import PulsarClient, connect, full_topic_name
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.ends import login_of, partition_ends
+from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.points import EARLIEST_POINT, NOW, Point
 from transforms.pulsar.positions import EARLIEST, Position
@@ -27,15 +28,6 @@ _PATIENCE = 10.0
 _AT_ONCE = 16
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Messages that the broker has deleted before they could be read: from ``start`` up to before ``stop``."""
-
-    partition: TopicPartition
-    start: Position
-    stop: Position
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.coders import Coder, registry
@@ -21,6 +21,7 @@ from transforms.progress import progress_of
 from transforms.pulsar.client import connect
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.feed import Chunk, PartitionFeed
+from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.messages import MessageBatch, Seal, SourceElement, TopicPartition
 from transforms.pulsar.positions import Position
 from transforms.pulsar.restriction import Claim, PartitionRange, ReadRange, ReadRangeCoder, ReadTracker
@@ -34,6 +35,8 @@ SLICE_MESSAGES = 100_000
 SLICE_SECONDS = 0.5
 #: Flink cuts a delay to whole seconds after it has taken off the time that has passed.
 IDLE_DELAY = Duration(2.5)  # type: ignore[no-untyped-call]
+
+GAPS = "gaps"
 
 _MESSAGE_SIZE = 200
 
@@ -51,6 +54,8 @@ class ReadSettings:
     """Names the run, so that two in one process do not share readers."""
     read_ahead_bytes: int = 32 * 1024 * 1024
     """Payload bytes that are read ahead, for each partition."""
+    retry_seconds: float = 600
+    """For how long a broker may be away."""
 
 
 class _Restrictions(RestrictionProvider):  # type: ignore[misc]
@@ -81,13 +86,15 @@ class PartitionReader:
         self._bounded = bounded
         self._messages = Metrics.counter("tdmq_backup", "messages_read")
         self._bytes = Metrics.counter("tdmq_backup", "payload_bytes_read")
+        self._gaps = Metrics.counter("tdmq_backup", "gaps")
 
     def read(
         self, partition: TopicPartition, tracker: Any, watermark: Callable[[int], None] = lambda _: None
-    ) -> Iterator[MessageBatch | Seal]:
+    ) -> Iterator[MessageBatch | Seal | Gap]:
         """Yield one slice of what the tracker's restriction holds; ask the tracker for a checkpoint if more is left.
 
-        ``watermark`` is told, in milliseconds, how far the partition has come.
+        ``watermark`` is told, in milliseconds, how far the partition has come. Deleted messages do not end the
+        reading: the sooner the rest is stored, the less is deleted.
         """
         restriction: ReadRange = tracker.current_restriction()
         settings, rule = self._settings, self._settings.windows
@@ -110,6 +117,7 @@ class PartitionReader:
                     if not tracker.try_claim(Claim(upto, windows.state, resume)):
                         return
                     yield from batches
+                    yield from self._noted(chunk.gaps)
                     messages += len(chunk.ids)
                     size += chunk.bytes
                     if chunk.ids:
@@ -117,10 +125,13 @@ class PartitionReader:
                     if reached:
                         break
                 elif chunk is not None and self._bounded:
-                    # The broker has no more: the last entry ends with the last message read, or holds none.
+                    # The broker has no more: the last entry ends with the last message read, or holds none; or what
+                    # was there is deleted.
+                    gap = feed.gap_before(restriction.stop)
                     resume, upto = chunk.resume, restriction.stop
                     if not tracker.try_claim(Claim(upto, windows.state, resume)):
                         return
+                    yield from self._noted([gap] if gap else [])
                     break
                 elif chunk is not None:
                     seal = windows.idle(now)
@@ -138,6 +149,12 @@ class PartitionReader:
         _close_feed(settings, partition)
         progress_of(settings.run).finished(partition)
         yield Seal(partition, FOREVER, upto if resume is None else min(resume, upto))
+
+    def _noted(self, gaps: list[Gap]) -> list[Gap]:
+        for gap in gaps:
+            self._gaps.inc()
+            _log.warning("%s.", gap)
+        return gaps
 
     def _count(self, partition: TopicPartition, chunk: Chunk, upto: Position) -> None:
         self._messages.inc(len(chunk.ids))
@@ -203,7 +220,7 @@ class _ReadBounded(beam.DoFn):  # type: ignore[misc]
         failures = progress_of(self._settings.run)
         try:
             for value in self._reader.read(element.partition, tracker):
-                yield beam.window.TimestampedValue(value, _timestamp(value))
+                yield _output(value)
         except Exception as error:
             failures.failed(error)
             raise
@@ -224,7 +241,7 @@ class _ReadUnbounded(beam.DoFn):  # type: ignore[misc]
         watermark: Any = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider()),
     ) -> Iterator[Any]:
         for value in self._reader.read(element.partition, tracker, partial(advance, watermark)):
-            yield beam.window.TimestampedValue(value, _timestamp(value))
+            yield _output(value)
 
 
 def advance(watermark: Any, time_ms: int) -> None:
@@ -235,14 +252,34 @@ def advance(watermark: Any, time_ms: int) -> None:
         watermark.set_watermark(reached)
 
 
-def _timestamp(value: MessageBatch | Seal) -> Timestamp:
+def _output(value: MessageBatch | Seal | Gap) -> Any:
+    if isinstance(value, Gap):
+        return beam.pvalue.TaggedOutput(GAPS, value)
     time_ms = value.time if isinstance(value, MessageBatch) else min(value.before, 2**52)
-    return Timestamp(micros=time_ms * 1000)
+    return beam.window.TimestampedValue(value, Timestamp(micros=time_ms * 1000))
 
 
-def read_batches(settings: ReadSettings, *, bounded: bool = True) -> beam.PTransform:
-    """PartitionRange elements to MessageBatch and Seal elements, in order for each partition."""
-    return beam.ParDo((_ReadBounded if bounded else _ReadUnbounded)(settings)).with_output_types(SourceElement)
+class ReadBatchesResult(NamedTuple):
+    """What ``ReadBatches`` gives back."""
+
+    batches: beam.PCollection
+    """MessageBatch and Seal, in order for each partition."""
+    gaps: beam.PCollection
+    """Gap, each at least once: what the broker has deleted while it was read."""
+
+
+class ReadBatches(beam.PTransform):  # type: ignore[misc]
+    """PartitionRange elements to the messages in them."""
+
+    def __init__(self, settings: ReadSettings, *, bounded: bool = True) -> None:
+        super().__init__()
+        self._read = (_ReadBounded if bounded else _ReadUnbounded)(settings)
+
+    def expand(self, ranges: beam.PCollection) -> ReadBatchesResult:
+        """Build the transform."""
+        read = beam.ParDo(self._read).with_output_types(SourceElement).with_outputs(GAPS, main="batches")
+        result = ranges | "Read" >> read
+        return ReadBatchesResult(result["batches"], result[GAPS])
 
 
 class SourceElementCoder(Coder):  # type: ignore[misc]
@@ -295,6 +332,7 @@ def _feed(settings: ReadSettings, partition: TopicPartition, restriction: ReadRa
             look_from=restriction.look_from,
             max_bytes=settings.read_ahead_bytes,
             compacted=settings.compacted,
+            retry_seconds=settings.retry_seconds,
         )
     with _feeds_lock:
         _feeds[key] = feed

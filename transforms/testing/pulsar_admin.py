@@ -130,6 +130,10 @@ class PulsarAdmin:
         body = {"ledgerId": ledger, "entryId": ledger, "partitionIndex": -1}
         self.request("PUT", f"{topic_path(topic)}/subscription/{quote(subscription, safe='')}", body)
 
+    def delete_subscription(self, topic: str, subscription: str) -> None:
+        """Delete a durable subscription that no consumer holds."""
+        self.request("DELETE", f"{topic_path(topic)}/subscription/{quote(subscription, safe='')}")
+
     def stats(self, topic: str) -> dict[str, Any]:
         """Stats with the precise backlog of each subscription."""
         result: dict[str, Any] = self.request("GET", f"{topic_path(topic)}/stats?getPreciseBacklog=true")
