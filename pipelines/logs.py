@@ -23,7 +23,7 @@ _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _SIGNALLED = 128
 _SECRETS = re.compile(
     # The password in an address.
-    r"(?P<address>\b[a-z][a-z0-9+.-]*://)[^\s/@'\"]+@"
+    r"(?P<address>\b[a-z][a-z0-9+.-]*://)[^\s/@'\"]+(?=@)"
     # A header or a field that carries a secret, and the signature in a request to COS.
     r"|(?P<name>\b(?:authorization|x-cos-security-token|q-signature|secret_?key|password)['\"]?\s*[:=]\s*['\"]?(?:b?['\"])?"
     r"(?:(?:bearer|basic)\s+)?)[^\s&'\",;]+"

@@ -88,7 +88,7 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
             problems.extend(error.problems)
             return None
 
-    problems += _unknown_options(rest, options.runner)
+    problems += _unknown_options(argv, rest, options.runner)
     if not options.topic:
         problems.append("--topic is missing: name at least one topic; the option may be given several times.")
     topics = attempt(topic_names, options.topic or ()) or ()
@@ -213,7 +213,7 @@ def _unreadable_words(argv: Sequence[str]) -> list[str]:
     return [f"word {place} of the command line is not UTF-8, or holds a zero byte." for place in wrong]
 
 
-def _unknown_options(rest: Sequence[str], runner: str) -> list[str]:
+def _unknown_options(argv: Sequence[str], rest: Sequence[str], runner: str) -> list[str]:
     """Sentences about options that neither we nor Beam know. A runner's job server may know more, so Flink's pass."""
     if runner != "DirectRunner":
         return []
@@ -224,11 +224,17 @@ def _unknown_options(rest: Sequence[str], runner: str) -> list[str]:
     unknown = theirs.parse_known_args(list(rest))[1]
     known = [name for action in job_parser()._actions for name in action.option_strings]
     problems = []
-    for word in unknown:
+    for before, word in zip(["", *unknown], unknown, strict=False):
         name = word.partition("=")[0]
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {near[0]}?" if near else " --help lists the options."
-        problems.append(f"{name}: no such option.{hint}" if word.startswith("-") else f"{word}: belongs to no option.")
+        if word.startswith("-"):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0]}?" if near else "--help lists the options."
+            problems.append(f"{name}: no such option. {hint}")
+        elif not before.startswith("-"):
+            # Not quoted, here as little as where it is the value of a mistyped option: it may be a secret.
+            problems.append(
+                f"word {argv.index(word) + 1} of the command line belongs to no option. Quote values that hold blanks."
+            )
     return problems
 
 

@@ -195,7 +195,10 @@ def is_case_blind(store: ObjectStore) -> bool:
 
 
 def _bucket_problems(url: str, bucket: str, prefix: str) -> Iterable[str]:
-    if not _BUCKET.fullmatch(bucket):
+    if "@" in bucket:
+        # Not quoted: what stands before the @ may be a key.
+        yield "--destination must not hold a user or a key: give a reference in --cos_credentials."
+    elif not _BUCKET.fullmatch(bucket):
         yield (
             f"--destination={url} has no bucket of the form NAME-APPID, such as backup-1250000000: "
             f"{bucket!r} is not (lower-case letters, digits and hyphens, and the account's APPID at the end)."

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from transforms.errors import ConfigurationError
 
+#: What a role's key looks like: a JSON web token.
+_TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*")
 _FORMS = "Give env:NAME (a variable of the environment) or file:PATH."
 
 
@@ -22,7 +25,7 @@ class PulsarConnection:
 
     service_url: str
     admin_url: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     tls_trust_certs: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
@@ -32,6 +35,12 @@ class PulsarConnection:
     def problems(self) -> list[str]:
         """What is wrong with it that can be told without asking anyone, a sentence each."""
         found = []
+        for option, url in (("service_url", self.service_url), ("admin_url", self.admin_url)):
+            if url is not None and "@" in url:
+                # Not quoted, and nothing else is said of it: what stands before the @ may be a password.
+                found.append(f"--{option} must not hold a user or a password: give the role's key in --token.")
+        if found:
+            return found
         if not self.service_url.startswith(("pulsar://", "pulsar+ssl://", "http://", "https://")):
             found.append(
                 f"--service_url={self.service_url}: must begin with pulsar://, pulsar+ssl://, http:// or https://, "
@@ -51,7 +60,9 @@ class PulsarConnection:
             ("tls_cert", self.tls_cert),
             ("tls_key", self.tls_key),
         ):
-            if path is not None and not os.access(path, os.R_OK):
+            if path is not None and "-----BEGIN" in path:
+                found.append(f"--{option}: give the name of a file, not what stands in it.")
+            elif path is not None and not os.access(path, os.R_OK):
                 found.append(f"--{option}={path}: no such file, or it cannot be read.")
         return found
 
@@ -59,12 +70,12 @@ class PulsarConnection:
 def read_token(reference: str) -> str:
     """The token that a reference points to, read anew. Raises ConfigurationError with the reference, not the token."""
     kind, _, name = reference.partition(":")
-    if kind == "env" and name:
+    if kind == "env" and re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
         token = os.environ.get(name, "").strip()
         if not token:
             raise ConfigurationError(f"--token={reference}: the variable {name} is not set, or is empty.")
         return token
-    if kind == "file" and name:
+    if kind == "file" and name and not _TOKEN.fullmatch(name):
         try:
             token = Path(name).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:

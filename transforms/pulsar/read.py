@@ -10,6 +10,7 @@ import apache_beam as beam
 from apache_beam.coders import registry
 from apache_beam.utils.timestamp import Timestamp
 
+from transforms.errors import ConfigurationError
 from transforms.files.envelope import read_message
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.messages import MessageBatch, PulsarMessage, SourceElement
@@ -65,8 +66,11 @@ class ReadFromPulsar(beam.PTransform):  # type: ignore[misc]
         **connection: Any,
     ) -> None:
         super().__init__()
+        reached = PulsarConnection(service_url, admin_url=admin_url, token=token, **connection)
+        if problems := reached.problems():
+            raise ConfigurationError(*problems)
         self._request = Request(
-            connection=PulsarConnection(service_url, admin_url=admin_url, token=token, **connection),
+            connection=reached,
             topics=topic_names([topics] if isinstance(topics, str) else list(topics)),
             start=parse_start(start),
             end=parse_end(end),
