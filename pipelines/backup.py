@@ -28,6 +28,7 @@ from pipelines.options import BackupConfig, parse_options
 from pipelines.summary import Summary, print_summary, summarize, summary_json, write_summary
 from transforms import progress
 from transforms.cos.destination import check_writable, is_case_blind, open_store
+from transforms.cos.leftovers import StoredRange, clear_leftovers
 from transforms.cos.sink import WriteSettings
 from transforms.errors import BackupError, ConfigurationError, TrimmedError
 from transforms.files.format import RecordEncoder
@@ -121,6 +122,13 @@ def run(config: BackupConfig) -> Summary:
             results.partitions.values(),
             results.files.values(),
             results.gaps,
+        )
+        # Before acknowledging: a run that is killed here reads the same range again, and knows what is stored of it.
+        clear_leftovers(
+            store,
+            config.layout,
+            config.file_format.extension.partition(".")[0],
+            [StoredRange(each.partition, each.start, each.stop) for each in resolution.ranges],
         )
         deleted = [] if config.request.continue_trimmed else sorted(map(str, results.gaps))
         if config.acknowledge and not deleted:

@@ -76,6 +76,13 @@ class FolderStore:
             with self._explained(key):
                 self._path(key).unlink(missing_ok=True)
 
+    def list_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Give nothing: a partial file is removed by the next listing once its writer has died."""
+        return iter(())
+
+    def abort_upload(self, key: str, upload: str) -> None:
+        """Do nothing: there are no uploads."""
+
     def read(self, key: str) -> Iterator[bytes]:
         """Read an object piece by piece."""
         with self._explained(key), self._path(key).open("rb") as file:

@@ -22,7 +22,7 @@ from transforms.cos.listing import StoredFiles
 from transforms.cos.uploads import Uploads, results
 from transforms.files.assemble import assemble, pack
 from transforms.files.format import FileFormat, RecordEncoder
-from transforms.files.naming import QUARANTINE_LANE, Layout, StoredRun
+from transforms.files.naming import QUARANTINE_LANE, Layout, PartName, StoredRun
 from transforms.files.records import Element, Records, SealMark, decode_element, encode_element
 from transforms.files.roll import FinishedFile, Limits, PartitionFiles, Roller, in_order_of_messages
 from transforms.files.state import decode_state, encode_state
@@ -101,6 +101,11 @@ class WriteSettings:
     upload_bytes: int = 64 * 1024 * 1024
     """Bytes that uploads under way hold in memory."""
     run: str = ""
+
+    @property
+    def format_name(self) -> str:
+        """``avro`` or ``jsonl``, whatever the compression."""
+        return self.file_format.extension.partition(".")[0]
 
 
 class WriteToCos(beam.PTransform):  # type: ignore[misc]
@@ -219,7 +224,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
     def setup(self) -> None:
         settings = self._settings
         self._store = open_store(settings.destination)
-        self._stored = StoredFiles(self._store, settings.layout, settings.file_format.extension.partition(".")[0])
+        self._stored = StoredFiles(self._store, settings.layout, settings.format_name)
         self._uploads = Uploads(settings.upload_bytes)
 
     def teardown(self) -> None:
@@ -312,7 +317,19 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
             part, rest = pack(file, roller.pieces(key), settings.file_format, self._uploads.map)
             roller.replace(key, rest)
             if part is not None:
-                name = settings.layout.part(partition, file.lane, file.window, file.first, len(file.parts))
+                number = len(file.parts)
+                name = settings.layout.part(
+                    partition,
+                    PartName(
+                        file.window,
+                        settings.layout.granularity,
+                        max(partition.index, 0),
+                        file.first,
+                        file.lane,
+                        settings.format_name,
+                        number,
+                    ),
+                )
                 file.parts += (name,)
                 self._spooling[name] = self._uploads.submit(len(part), partial(self._store.put_part, name, part))
 

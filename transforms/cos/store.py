@@ -40,3 +40,11 @@ class ObjectStore(Protocol):
     def delete_parts(self, keys: Sequence[str]) -> None:
         """Delete spooled parts. A part that is not there is no error."""
         ...
+
+    def list_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Multipart uploads under way to keys that begin with ``prefix``: key and id. A folder has none."""
+        ...
+
+    def abort_upload(self, key: str, upload: str) -> None:
+        """End a multipart upload without an object. One that has ended already is no error."""
+        ...

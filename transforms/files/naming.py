@@ -37,6 +37,10 @@ _NAME = re.compile(
     r"-(?P<first>\d+\.\d+\.\d+)-(?P<last>\d+\.\d+\.\d+)"
     r"(?:-(?P<version>v\d+|vnone))?-(?P<count>\d+)\.(?P<extension>avro|jsonl(?:\.gz|\.zst)?)"
 )
+_PART = re.compile(
+    r"(?P<window>\d{8}T\d{6}Z)-(?P<granularity>\d+)s-p(?P<partition>\d+)-(?P<first>\d+\.\d+\.\d+)"
+    r"-(?P<lane>main|quarantine|v\d+|vnone)-(?P<format>avro|jsonl)\.part(?P<number>\d+)"
+)
 
 
 class StoredRun(NamedTuple):
@@ -74,6 +78,28 @@ class FileName(NamedTuple):
         )
 
 
+class PartName(NamedTuple):
+    """What the name of a spooled part says of the file that it belongs to, which is not cut yet."""
+
+    window: int
+    granularity: int
+    partition: int
+    """Window and partition as in FileName."""
+    first: Position
+    """The first message of the file."""
+    lane: str
+    format: str
+    """``avro`` or ``jsonl``."""
+    number: int
+    """The place of the part in the file, from 0."""
+
+    def __str__(self) -> str:
+        return (
+            f"{name_prefix(self.window, self.granularity, self.partition)}{_id(self.first)}-{self.lane or 'main'}"
+            f"-{self.format}.part{self.number:05d}"
+        )
+
+
 def name_prefix(window: int, granularity: int, partition: int) -> str:
     """What all names of one window of one partition begin with."""
     return f"{_stamp(window)}-{granularity}s-p{max(partition, 0):04d}-"
@@ -84,15 +110,29 @@ def parse_name(name: str) -> FileName | None:
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    first, last = (Position(*map(int, match[group].split("."))) for group in ("first", "last"))
-    stamp = datetime.strptime(match["window"], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
     return FileName(
-        window=round((stamp - _EPOCH).total_seconds()) * 1000,
+        window=_milliseconds(match["window"]),
         granularity=int(match["granularity"]),
         partition=int(match["partition"]),
-        run=StoredRun(first, last, int(match["count"])),
+        run=StoredRun(_position(match["first"]), _position(match["last"]), int(match["count"])),
         version=match["version"] or "",
         extension=match["extension"],
+    )
+
+
+def parse_part(name: str) -> PartName | None:
+    """Read a spooled part's name without its folder; None for anything else."""
+    match = _PART.fullmatch(name)
+    if match is None:
+        return None
+    return PartName(
+        window=_milliseconds(match["window"]),
+        granularity=int(match["granularity"]),
+        partition=int(match["partition"]),
+        first=_position(match["first"]),
+        lane="" if match["lane"] == "main" else match["lane"],
+        format=match["format"],
+        number=int(match["number"]),
     )
 
 
@@ -133,10 +173,9 @@ class Layout:
         name = FileName(window, self.granularity, partition.index, run, version, extension)
         return f"{self.folder(partition, window, lane)}{name}"
 
-    def part(self, partition: TopicPartition, lane: str, window: int, first: Position, number: int) -> str:
+    def part(self, partition: TopicPartition, name: PartName) -> str:
         """The key of a spooled part of a file that is not yet cut."""
-        name = f"{name_prefix(window, self.granularity, partition.index)}{_id(first)}-{lane or 'main'}.part{number:05d}"
-        return f"{self.prefix}_spool/{self._path(partition.topic, window)}{name}"
+        return f"{self.prefix}_spool/{self._path(partition.topic, name.window)}{name}"
 
     def topic_problems(self, topics: Iterable[str], *, on_files: bool) -> Iterable[str]:
         """What stands against these topics (full names, without partition), a sentence each.
@@ -240,6 +279,15 @@ def _path(template: str, zone: str, topic: str, window: int, case_blind: bool) -
 
 def _stamp(window: int) -> str:
     return (_EPOCH + timedelta(milliseconds=window)).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _milliseconds(stamp: str) -> int:
+    moment = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+    return round((moment - _EPOCH).total_seconds()) * 1000
+
+
+def _position(text: str) -> Position:
+    return Position(*map(int, text.split(".")))
 
 
 def _id(position: Position) -> str:

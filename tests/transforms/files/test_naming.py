@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.errors import ConfigurationError
-from transforms.files.naming import DEFAULT_PATH, Layout, StoredRun, parse_name, safe_component, template_problems
+from transforms.files.naming import (
+    DEFAULT_PATH,
+    Layout,
+    PartName,
+    StoredRun,
+    parse_name,
+    parse_part,
+    safe_component,
+    template_problems,
+)
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
 from transforms.pulsar.windows import MAX_TIME
@@ -261,3 +270,20 @@ def test_a_partition_is_read_from_a_name_as_pulsar_reads_it(name, topic, index):
     partition = TopicPartition.parse(name)
     assert partition == TopicPartition(f"persistent://t/n/{topic}", index)
     assert partition.name == name
+
+
+@given(
+    st.builds(
+        PartName,
+        window=st.integers(0, 4_102_444_800).map(lambda seconds: seconds * 1000),
+        granularity=st.integers(1, 86_400),
+        partition=st.integers(0, 20_000),
+        first=st.builds(Position, *[st.integers(0, 2**63 - 1)] * 2, st.integers(0, 10**7)),
+        lane=st.sampled_from(["", "quarantine", "vnone", "v000003", "v1234567"]),
+        format=st.sampled_from(["avro", "jsonl"]),
+        number=st.integers(0, 10**6),
+    )
+)
+def test_the_name_of_a_part_is_read_back_and_is_no_name_of_a_file(part):
+    assert parse_part(str(part)) == part
+    assert parse_name(str(part)) is None
