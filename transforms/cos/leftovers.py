@@ -16,7 +16,7 @@ from transforms.cos.cos_store import CosStore
 from transforms.cos.listing import StoredFiles
 from transforms.cos.store import ObjectStore
 from transforms.errors import AccessError, BackupError
-from transforms.files.naming import QUARANTINE_LANE, Layout, parse_name, parse_part
+from transforms.files.naming import QUARANTINE_LANE, FileName, Layout, PartName, parse_name, parse_part
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
 
@@ -97,7 +97,11 @@ def _left_parts(owned: _Owned) -> Iterator[str]:
         part = parse_part(key.rpartition("/")[2])
         if part is None or (part.granularity, part.format) != (layout.granularity, owned.format):
             continue
-        owner = owned.owner(part.partition, lambda its, key=key, part=part: layout.part(its, part) == key)  # type: ignore[misc]
+
+        def is_its(partition: TopicPartition, key: str = key, part: PartName = part) -> bool:
+            return layout.part(partition, part.lane, part.window, part.first, part.number, part.format) == key
+
+        owner = owned.owner(part.partition, is_its)
         if owner is None:
             continue
         if owned.holds(owner, part.window, part.lane, part.first):
@@ -114,10 +118,10 @@ def _left_uploads(owned: _Owned) -> Iterator[tuple[str, str]]:
         if name is None or (name.granularity, name.format) != (layout.granularity, owned.format):
             continue
         lane = QUARANTINE_LANE if key.startswith(f"{layout.prefix}_quarantine/") else name.version
-        place = f"{folder}/"
-        owner = owned.owner(
-            name.partition,
-            lambda its, place=place, lane=lane, name=name: layout.folder(its, name.window, lane) == place,  # type: ignore[misc]
-        )
+
+        def is_its(partition: TopicPartition, folder: str = folder, name: FileName = name, lane: str = lane) -> bool:
+            return layout.folder(partition, name.window, lane) == f"{folder}/"
+
+        owner = owned.owner(name.partition, is_its)
         if owner is not None and owned.holds(owner, name.window, lane, name.run.first):
             yield key, upload

@@ -22,7 +22,7 @@ from transforms.cos.listing import StoredFiles
 from transforms.cos.uploads import Uploads, results
 from transforms.files.assemble import assemble, pack
 from transforms.files.format import FileFormat, RecordEncoder
-from transforms.files.naming import QUARANTINE_LANE, Layout, PartName, StoredRun
+from transforms.files.naming import QUARANTINE_LANE, Layout, StoredRun
 from transforms.files.records import Element, Records, SealMark, decode_element, encode_element
 from transforms.files.roll import FinishedFile, Limits, PartitionFiles, Roller, in_order_of_messages
 from transforms.files.state import decode_state, encode_state
@@ -317,18 +317,8 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
             part, rest = pack(file, roller.pieces(key), settings.file_format, self._uploads.map)
             roller.replace(key, rest)
             if part is not None:
-                number = len(file.parts)
                 name = settings.layout.part(
-                    partition,
-                    PartName(
-                        file.window,
-                        settings.layout.granularity,
-                        max(partition.index, 0),
-                        file.first,
-                        file.lane,
-                        settings.format_name,
-                        number,
-                    ),
+                    partition, file.lane, file.window, file.first, len(file.parts), settings.format_name
                 )
                 file.parts += (name,)
                 self._spooling[name] = self._uploads.submit(len(part), partial(self._store.put_part, name, part))

@@ -173,9 +173,12 @@ class Layout:
         name = FileName(window, self.granularity, partition.index, run, version, extension)
         return f"{self.folder(partition, window, lane)}{name}"
 
-    def part(self, partition: TopicPartition, name: PartName) -> str:
-        """The key of a spooled part of a file that is not yet cut."""
-        return f"{self.prefix}_spool/{self._path(partition.topic, name.window)}{name}"
+    def part(
+        self, partition: TopicPartition, lane: str, window: int, first: Position, number: int, file_format: str
+    ) -> str:
+        """The key of part ``number`` of a file that is not cut yet; ``file_format`` is ``avro`` or ``jsonl``."""
+        name = PartName(window, self.granularity, max(partition.index, 0), first, lane, file_format, number)
+        return f"{self.prefix}_spool/{self._path(partition.topic, window)}{name}"
 
     def topic_problems(self, topics: Iterable[str], *, on_files: bool) -> Iterable[str]:
         """What stands against these topics (full names, without partition), a sentence each.

@@ -22,7 +22,8 @@ OURS = PartName(NOON, 300, 3, Position(10, 5), "", "avro", 0)
 
 
 def part(name=OURS, *, layout=LAYOUT, partition=THREE):
-    return layout.part(partition, name)
+    layout = replace(layout, granularity=name.granularity)
+    return layout.part(partition, name.lane, name.window, name.first, name.number, name.format)
 
 
 GO = [

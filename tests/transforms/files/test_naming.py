@@ -117,7 +117,7 @@ def test_whatever_a_topic_is_called_its_files_stay_below_the_prefix(layout, part
     run = StoredRun(first, last, 7)
     for key in (
         layout.file(partition, lane, window, run, "avro"),
-        layout.part(partition, lane, window, first, 3),
+        layout.part(partition, lane, window, first, 3, "avro"),
     ):
         rest = key.removeprefix(layout.prefix)
         assert key == layout.prefix + rest
@@ -145,7 +145,7 @@ def test_different_files_have_different_keys_and_none_is_a_folder_of_another(
     run = StoredRun(min(first, last), max(first, last), 7)
     files = [(one, lane, window), (other, other_lane, other_window)]
     keys = [layout.file(partition, lane, window, run, "avro") for partition, lane, window in files]
-    parts = [layout.part(partition, lane, window, first, 1) for partition, lane, window in files]
+    parts = [layout.part(partition, lane, window, first, 1, "jsonl") for partition, lane, window in files]
     if layout.case_blind:
         keys, parts = [[seen_by_a_case_blind_folder(key) for key in each] for each in (keys, parts)]
     told_apart = not list(layout.clashes([one, other]))
