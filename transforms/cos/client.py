@@ -103,7 +103,7 @@ class CosClient:
     def head(self, key: str) -> Mapping[str, str] | None:
         """Give the headers of an object, None if there is none. A missing bucket looks the same."""
         try:
-            return self._do("HeadObject", key, lambda sdk: sdk.head_object(self._bucket, key))
+            return self._do("HeadObject", key, lambda sdk: sdk.head_object(self._bucket, key), wanted="etag")
         except RequestFailed as failed:
             if failed.failure.status == HTTPStatus.NOT_FOUND:
                 return None

@@ -78,8 +78,8 @@ class CosStore:
         self._versioned: bool | None = None
 
     def with_deadline(self, seconds: float) -> CosStore:
-        """Give a store of the same bucket that gives up earlier or later, and does not wait for a newer key."""
-        policy = replace(self._policy, deadline=seconds, key_deadline=0.0)
+        """Give a store of the same bucket that gives up earlier, if this one would not, and awaits no newer key."""
+        policy = replace(self._policy, deadline=min(seconds, self._policy.deadline), key_deadline=0.0)
         return CosStore(self._client, self._place, headers=self._headers, policy=policy)
 
     def list_keys(self, prefix: str) -> Iterator[str]:
@@ -192,7 +192,10 @@ class CosStore:
                 continue
             if self._is_whole(key, content[0], answer):
                 return True
-            reason = "COS stored other bytes than were sent. Is there a proxy in between that changes them?"
+            reason = (
+                "COS stored other bytes than were sent, or nothing. Is there a proxy in between that changes them, or "
+                "that answers in COS's place?"
+            )
         raise DestinationError(f"cos://{self._place.bucket}/{key} could not be created in {_ROUNDS} rounds: {reason}")
 
     def _upload(self, key: str, parts: Sequence[str], tail: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
@@ -224,7 +227,7 @@ class CosStore:
     def _abort(self, key: str, upload: str) -> None:
         """End an upload that failed. One that cannot be ended is left to the next run, or to a lifecycle rule."""
         try:
-            self.with_deadline(min(_ABORT_DEADLINE, self._policy.deadline)).abort_upload(key, upload)
+            self.with_deadline(_ABORT_DEADLINE).abort_upload(key, upload)
         except (AccessError, DestinationError) as error:
             _logger.warning("The multipart upload %s to %s was left behind. %s", upload, key, error)
 

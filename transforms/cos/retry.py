@@ -143,6 +143,11 @@ def _access_problem(failure: Failure, place: Place, target: str) -> str | None:
     }
     if failure.code in by_code:
         return f"{by_code[failure.code]} Check what {reference} refers to."
+    if _refused_without_reason(failure):
+        return (
+            f"COS refused to tell of {target}, without a reason: the key that {reference} refers to has expired, or "
+            f"may not do that. Provide a newer one, or grant it name/cos:{failure.operation} there."
+        )
     if failure.status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED):
         permission = f"name/cos:{failure.operation}"
         return (
@@ -207,7 +212,9 @@ class RetryPolicy:
             if verdict is not Verdict.REFRESH:
                 refused_since = None
                 return verdict is Verdict.RETRY
-            newer_may_come = refresh() and error.failure.code in _KEY_MAY_COME
+            newer_may_come = refresh() and (
+                error.failure.code in _KEY_MAY_COME or _refused_without_reason(error.failure)
+            )
             if refused_since is None:
                 refused_since = time.monotonic()
                 return True

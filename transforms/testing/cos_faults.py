@@ -81,6 +81,8 @@ class Faults:
         self._random = random.Random(0)  # noqa: S311 - repeatable on purpose
         self.played = 0
         """How many requests met a fault."""
+        self.met: list[tuple[FaultKind, str, str]] = []
+        """Which fault, at which operation, with which key; in order."""
 
     def add(
         self,
@@ -124,5 +126,7 @@ class Faults:
                         kind = rule.kind
             if kind is None and self._rate and self._random.random() < self._rate:
                 kind = self._random.choice(self._kinds)
-            self.played += kind is not None
+            if kind is not None:
+                self.played += 1
+                self.met.append((kind, operation, key))
             return kind

@@ -162,7 +162,7 @@ class Wire(BaseHTTPRequestHandler):
             raise Refusal(HTTPStatus.LENGTH_REQUIRED, "MissingContentLength", "Content-Length is required.")
         size, self._unread = self._unread, 0
         content = self.cos.disk.receive(cast(BinaryIO, self.rfile), size)
-        if self.fault == "corrupt":
+        if self.fault == "corrupt" and size:
             with self.cos.disk.open(content) as source:
                 damaged = bytes([source.read(1)[0] ^ 1]) + source.read()
             self.cos.disk.remove(content)

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import json
 import os
 import pickle
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.transforms.cos.metadata_service import metadata_service, role_answer
 from transforms.cos import credentials
 from transforms.cos.credentials import Credentials, parse_credentials
 from transforms.errors import AccessError, ConfigurationError
@@ -20,39 +17,8 @@ META = {"records-crc64": "7", "records-bytes": "11", "messages": "5"}
 
 @pytest.fixture
 def metadata():
-    """A metadata service: ``answer`` is what it says (None: 404), ``paths`` what it was asked."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            served.paths.append(self.path)
-            body = served.answer if isinstance(served.answer, bytes) else json.dumps(served.answer).encode()
-            self.send_response(404 if served.answer is None else 200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    served.paths = []
-    served.url = f"http://127.0.0.1:{served.server_address[1]}/latest/meta-data/cam/security-credentials/"
-    thread = threading.Thread(target=served.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield served
-    served.shutdown()
-    served.server_close()
-    thread.join()
-
-
-def role_answer(number, lasts=7200.0):
-    return {
-        "TmpSecretId": f"id{number}",
-        "TmpSecretKey": f"key{number}",
-        "Token": f"token{number}",
-        "ExpiredTime": int(time.time() + lasts),
-        "Code": "Success",
-    }
+    with metadata_service() as service:
+        yield service
 
 
 def test_the_environment_is_read_at_each_call(monkeypatch):

@@ -67,6 +67,8 @@ def test_what_a_failure_means(given_failure, verdict):
         (failure(403, "RequestTimeTooSkewed"), AccessError, "clock differs"),
         (failure(403, "AccessDenied"), AccessError, "Grant it name/cos:PutObject"),
         (failure(403), AccessError, "Grant it name/cos:PutObject"),
+        (failure(400, operation="HeadObject"), AccessError, "without a reason.*has expired, or may.*cos:HeadObject"),
+        (failure(403, operation="HeadObject"), AccessError, "without a reason.*has expired, or may.*cos:HeadObject"),
         (failure(400, "EntityTooLarge"), DestinationError, "no object of that size"),
         (failure(400, "KeyTooLong"), DestinationError, "850 bytes"),
         (failure(None, "ConnectTimeout"), DestinationError, "cannot be reached"),
