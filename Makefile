@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test torture check benchmark clean
+.PHONY: help venv demo test torture fuzz check benchmark clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,11 @@ SEED := 1
 torture: venv ## the tests of tests/torture in full; SEED=N repeats one (needs Java and Maven; an hour)
 	$(BIN)/python -m transforms.testing.fetch
 	$(BIN)/python -m pytest tests/torture --torture --seed=$(SEED)
+
+SECONDS := 600
+
+fuzz: venv ## inputs at random for all that reads things from outside; ten minutes, or SECONDS=N; SEED=N repeats
+	$(BIN)/python -m tests.fuzz --seconds=$(SECONDS) $(if $(filter command line,$(origin SEED)),--seed=$(SEED))
 
 check: venv ## style and types
 	$(BIN)/ruff check

@@ -217,7 +217,7 @@ def _unknown_options(argv: Sequence[str], rest: Sequence[str], runner: str) -> l
     """Sentences about options that neither we nor Beam know. A runner's job server may know more, so Flink's pass."""
     if runner != "DirectRunner":
         return []
-    theirs = argparse.ArgumentParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
+    theirs = _Parser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
     for group in PipelineOptions.__subclasses__():
         if "_add_argparse_args" in vars(group):
             group._add_argparse_args(theirs)

@@ -184,7 +184,7 @@ class RoleCredentials:
         except (OSError, http.client.HTTPException) as error:
             message = f"The metadata service gave no key for the role {self._role}: {error}. {cure}"
             raise AccessError(message) from None
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             # The answer may hold a secret, so it is not quoted.
             message = f"The metadata service's answer for the role {self._role} is not of the known form. {cure}"
             raise AccessError(message) from None
@@ -195,7 +195,7 @@ def _parse_file(path: Path) -> Mapping[str, str]:
         text = path.read_text(encoding="utf-8-sig")
         if text.lstrip().startswith("{"):
             return {str(name): str(value) for name, value in json.loads(text).items() if value is not None}
-    except ValueError:
+    except (ValueError, RecursionError):
         # Without the cause: json's and the decoder's errors quote the text.
         raise ConfigurationError(f"The file {path} with the COS credentials is not valid JSON or text.") from None
     values = {}

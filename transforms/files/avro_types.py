@@ -119,6 +119,8 @@ def enum_type(symbols: list[str]) -> tuple[Reader, Writer]:
 
 def fixed_type(size: int) -> tuple[Reader, Writer]:
     """Make bytes of one size."""
+    if not isinstance(size, int) or size < 0:
+        raise TypeError(f"a size of {size!r}")
 
     def read(data: bytes, position: int, depth: int) -> tuple[Any, int]:
         if size > len(data) - position:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import fastavro
 import orjson
+from fastavro.schema import SchemaParseException
 
 from transforms.files.avro import encode_bytes, encode_long
 from transforms.files.avro_primitives import MisfitError
@@ -20,6 +22,7 @@ from transforms.pulsar.messages import PulsarMessage
 from transforms.pulsar.schemas import TopicSchema
 
 _LENGTH: Final = 4
+_NESTED: Final = frozenset(("type", "items", "values"))
 
 
 @dataclass(frozen=True)
@@ -116,10 +119,41 @@ def _part(kind: str, definition: bytes) -> Part | str:
     try:
         schema = json.loads(definition)
         datum = Datum(schema)
+        schema = _readable(schema)
     except (ValueError, RecursionError) as error:
         # JSON Schema, or no schema at all: the payload may still be JSON, but there is no type for it.
         return _BYTES if kind == "JSON" else f"the schema of the topic cannot be used: {error}"
     return (_avro if kind == "AVRO" else _json)(schema, datum)
+
+
+def _readable(schema: Schema) -> Schema:
+    """Return the schema, without defaults where one does not fit: brokers take such schemas, readers of files do not.
+
+    To read what was written under a schema, its defaults are not needed.
+    """
+    try:
+        fastavro.parse_schema(schema)
+    except SchemaParseException:
+        return _without_defaults(schema)
+    return schema
+
+
+def _without_defaults(schema: Schema) -> Schema:
+    if isinstance(schema, list):
+        return [_without_defaults(branch) for branch in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {name: _without_defaults(value) if name in _NESTED else value for name, value in schema.items()}
+    if "fields" in made:
+        made["fields"] = [
+            {
+                name: _without_defaults(value) if name == "type" else value
+                for name, value in field.items()
+                if name != "default"
+            }
+            for field in made["fields"]
+        ]
+    return made
 
 
 def _avro(schema: Schema, datum: Datum) -> Part:

@@ -33,13 +33,13 @@ _LATE = round((datetime(2026, 9, 30, 23, 59, 59, tzinfo=timezone.utc) - _EPOCH).
 _PLACEHOLDERS = ("cluster", "tenant", "namespace", "topic")
 _DIRECTIVES = frozenset("YmdHMSjyGVuUWaAbB%")
 _NAME = re.compile(
-    r"(?P<window>\d{8}T\d{6}Z)-(?P<granularity>\d+)s-p(?P<partition>\d+)"
-    r"-(?P<first>\d+\.\d+\.\d+)-(?P<last>\d+\.\d+\.\d+)"
-    r"(?:-(?P<version>v\d+|vnone))?-(?P<count>\d+)\.(?P<extension>avro|jsonl(?:\.gz|\.zst)?)"
+    r"(?P<window>[0-9]{8}T[0-9]{6}Z)-(?P<granularity>[0-9]+)s-p(?P<partition>[0-9]+)"
+    r"-(?P<first>[0-9]+\.[0-9]+\.[0-9]+)-(?P<last>[0-9]+\.[0-9]+\.[0-9]+)"
+    r"(?:-(?P<version>v[0-9]+|vnone))?-(?P<count>[0-9]+)\.(?P<extension>avro|jsonl(?:\.gz|\.zst)?)"
 )
 _PART = re.compile(
-    r"(?P<window>\d{8}T\d{6}Z)-(?P<granularity>\d+)s-p(?P<partition>\d+)-(?P<first>\d+\.\d+\.\d+)"
-    r"-(?P<lane>main|quarantine|v\d+|vnone)-(?P<format>avro|jsonl)\.part(?P<number>\d+)"
+    r"(?P<window>[0-9]{8}T[0-9]{6}Z)-(?P<granularity>[0-9]+)s-p(?P<partition>[0-9]+)-(?P<first>[0-9]+\.[0-9]+\.[0-9]+)"
+    r"-(?P<lane>main|quarantine|v[0-9]+|vnone)-(?P<format>avro|jsonl)\.part(?P<number>[0-9]+)"
 )
 
 
@@ -108,10 +108,11 @@ def name_prefix(window: int, granularity: int, partition: int) -> str:
 def parse_name(name: str) -> FileName | None:
     """Read a file's name without its folder; None for anything that is not a file of messages."""
     match = _NAME.fullmatch(name)
-    if match is None:
+    window = None if match is None else _milliseconds(match["window"])
+    if match is None or window is None:
         return None
     return FileName(
-        window=_milliseconds(match["window"]),
+        window=window,
         granularity=int(match["granularity"]),
         partition=int(match["partition"]),
         run=StoredRun(_position(match["first"]), _position(match["last"]), int(match["count"])),
@@ -123,10 +124,11 @@ def parse_name(name: str) -> FileName | None:
 def parse_part(name: str) -> PartName | None:
     """Read a spooled part's name without its folder; None for anything else."""
     match = _PART.fullmatch(name)
-    if match is None:
+    window = None if match is None else _milliseconds(match["window"])
+    if match is None or window is None:
         return None
     return PartName(
-        window=_milliseconds(match["window"]),
+        window=window,
         granularity=int(match["granularity"]),
         partition=int(match["partition"]),
         first=_position(match["first"]),
@@ -284,8 +286,12 @@ def _stamp(window: int) -> str:
     return (_EPOCH + timedelta(milliseconds=window)).strftime("%Y%m%dT%H%M%SZ")
 
 
-def _milliseconds(stamp: str) -> int:
-    moment = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+def _milliseconds(stamp: str) -> int | None:
+    """What ``_stamp`` has written; None for what is no date."""
+    try:
+        moment = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
     return round((moment - _EPOCH).total_seconds()) * 1000
 
 

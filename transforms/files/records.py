@@ -145,10 +145,14 @@ class Records(Element):
 
     @classmethod
     def from_bytes(cls, encoded: bytes) -> Records:
-        """Decode what ``to_bytes`` gave."""
+        """Decode what ``to_bytes`` gave. Raises ValueError for anything else."""
+        if len(encoded) < _HEAD.size:
+            raise ValueError("records that are cut off")
         encoding, window, lane_size, header_size, count, data_size = _HEAD.unpack_from(encoded)
         if encoding != _RECORDS_V1:
             raise ValueError(f"records in an encoding of number {encoding}; this build reads {_RECORDS_V1}")
+        if len(encoded) != _HEAD.size + lane_size + header_size + 5 * 8 * count + data_size:
+            raise ValueError("records that are not as long as they say")
         at = _HEAD.size
         lane = encoded[at : at + lane_size].decode()
         at += lane_size
@@ -161,6 +165,8 @@ class Records(Element):
             columns.append(column)
             at += 8 * count
         ledgers, entries, batches, times, lengths = columns
+        if sum(lengths) != data_size or (count and min(lengths) < 0):
+            raise ValueError("records whose lengths do not add up")
         return cls(window, lane, header, ledgers, entries, batches, times, lengths, encoded[at : at + data_size])
 
     def _columns(self) -> tuple[array[Any], ...]:
@@ -176,8 +182,10 @@ def encode_element(element: Element) -> bytes:
 
 
 def decode_element(encoded: bytes) -> Element:
-    """Decode what ``encode_element`` gave."""
-    if encoded[0] == _SEAL_V1:
+    """Decode what ``encode_element`` gave. Raises ValueError for anything else."""
+    if encoded[:1] == bytes([_SEAL_V1]):
+        if len(encoded) != _SEAL.size:
+            raise ValueError("a seal that is not as long as seals are")
         _, before, *position = _SEAL.unpack(encoded)
         return SealMark(before, Position(*position))
     return Records.from_bytes(encoded)

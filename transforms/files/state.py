@@ -26,15 +26,18 @@ def encode_state(state: PartitionFiles) -> bytes:
 
 
 def decode_state(encoded: bytes) -> PartitionFiles:
-    """Decode what ``encode_state`` gave."""
-    values = orjson.loads(encoded)
-    version = values.pop("version")
-    if version != _VERSION:
-        raise ValueError(f"state in an encoding of number {version}; this build reads {_VERSION}")
-    files = [_file_from_json(value) for value in values.pop("files")]
-    for name in _POSITIONS:
-        values[name] = Position(*values[name]) if values[name] is not None else None
-    return PartitionFiles({(file.window, file.lane): file for file in files}, **values)
+    """Decode what ``encode_state`` gave. Raises ValueError for anything else."""
+    try:
+        values = orjson.loads(encoded)
+        version = values.pop("version")
+        if version != _VERSION:
+            raise ValueError(f"state in an encoding of number {version}; this build reads {_VERSION}")
+        files = [_file_from_json(value) for value in values.pop("files")]
+        for name in _POSITIONS:
+            values[name] = Position(*values[name]) if values[name] is not None else None
+        return PartitionFiles({(file.window, file.lane): file for file in files}, **values)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"state that was not written by this job: {error!r}") from error
 
 
 def _file_to_json(file: OpenFile) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class PulsarConnection:
         ):
             if path is not None and "-----BEGIN" in path:
                 found.append(f"--{option}: give the name of a file, not what stands in it.")
-            elif path is not None and not os.access(path, os.R_OK):
+            elif path is not None and ("\0" in path or not os.access(path, os.R_OK)):
                 found.append(f"--{option}={path}: no such file, or it cannot be read.")
         return found
 
@@ -78,7 +78,7 @@ def read_token(reference: str) -> str:
     if kind == "file" and name and not _TOKEN.fullmatch(name):
         try:
             token = Path(name).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise ConfigurationError(f"--token={reference}: the file cannot be read: {reason}.") from None
         if not token:

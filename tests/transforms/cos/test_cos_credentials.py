@@ -84,7 +84,12 @@ def test_a_file_that_is_half_written_or_away_leaves_the_known_key_in_use(tmp_pat
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [(None, "cannot be read"), ('{"COS_SECRET_ID": "hidden"', "not valid JSON"), ("COS_SECRET_ID=hidden", "has no")],
+    [
+        (None, "cannot be read"),
+        ('{"COS_SECRET_ID": "hidden"', "not valid JSON"),
+        ("COS_SECRET_ID=hidden", "has no"),
+        ('{"hidden":' * 100_000, "not valid JSON"),
+    ],
 )
 def test_a_file_that_cannot_be_used_at_first_says_why_and_shows_nothing(tmp_path, text, sentence):
     if text is not None:

@@ -78,7 +78,17 @@ def test_the_order_of_names_is_the_order_of_messages(one, other):
     assert (keys[0] < keys[1]) == (one < other)
 
 
-@pytest.mark.parametrize("name", ["_manifest-1.json", "part.avro", "20261122T094500Z-300s-p0003-1.2-3.4-5.avro", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_manifest-1.json",
+        "part.avro",
+        "20261122T094500Z-300s-p0003-1.2-3.4-5.avro",
+        "20261399T999999Z-300s-p0003-1.2.3-3.4.5-5.avro",
+        "\u0662\u066061122T094500Z-300s-p0003-1.2.3-3.4.5-5.avro",
+        "",
+    ],
+)
 def test_other_objects_are_no_files_of_messages(name):
     assert parse_name(name) is None
 

@@ -379,3 +379,15 @@ def test_an_encrypted_payload_is_quarantined_with_what_decrypts_it() -> None:
     (row,) = avro_rows(lane)
     assert row["encryption"]["keys"] == {"k": {"value": b"\xff", "metadata": {"a": "b"}}}
     assert row["reason"] == "the payload is encrypted"
+
+
+def test_a_fixed_of_a_negative_size_is_no_schema() -> None:
+    with pytest.raises(SchemaError, match="a size of -1"):
+        Datum({"type": "array", "items": {"type": "fixed", "name": "F", "size": -1}})
+
+
+def test_a_default_that_does_not_fit_does_not_make_a_file_unreadable() -> None:
+    inner = {"type": "record", "name": "Inner", "fields": [{"name": "n", "type": "int", "default": "many"}]}
+    definition = {"type": "record", "name": "Outer", "fields": [{"name": "items", "type": ["null", inner]}]}
+    lanes = encode("avro", schema("AVRO", definition), ClientMessage(b"\x02\x0e", version=0))
+    assert [row["value"] for row in avro_rows(lanes["v000000"])] == [{"items": {"n": 7}}]
