@@ -34,6 +34,7 @@ from transforms.errors import BackupError, ConfigurationError, TrimmedError
 from transforms.files.format import RecordEncoder
 from transforms.files.formats import EncoderFactory
 from transforms.files.naming import Layout
+from transforms.memory import least_budget, return_freed_memory, share
 from transforms.pulsar.admin import PulsarAdmin
 from transforms.pulsar.client import connect, disconnect
 from transforms.pulsar.connection import PulsarConnection
@@ -43,7 +44,7 @@ from transforms.pulsar.source import ReadSettings, close_readers
 
 _log = logging.getLogger("pipelines.backup")
 
-_MIB = 1024 * 1024
+_MB = 1_000_000
 _WHAT_IS_STORED = (
     "All else is stored; nothing was acknowledged. Give a --subscription, for which the broker keeps what is not yet "
     "stored, and --admin_url, which tells possible gaps from certain ones; or --on_trimmed=continue to accept gaps."
@@ -163,6 +164,15 @@ def _run_locally(config: BackupConfig, name: str, resolution: Resolution) -> Run
     results = job.results_of(name)
     if not ranges:
         return results
+    return_freed_memory()
+    if config.memory_budget < least_budget(len(ranges)):
+        _log.warning(
+            "--memory_budget=%dMB is little for %d partitions, which may need %dMB beyond the interpreter: give "
+            "that, or back up fewer partitions in a run.",
+            config.memory_budget // _MB,
+            len(ranges),
+            -(-least_budget(len(ranges)) // _MB),
+        )
     # By name: DirectRunner is a switch that tries other runners first, and runs the pipeline again when one fails.
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(config.beam_args)))
     read, write = settings(config, name, len(ranges))
@@ -183,15 +193,18 @@ def _run_locally(config: BackupConfig, name: str, resolution: Resolution) -> Run
 
 
 def settings(config: BackupConfig, name: str, partitions: int) -> tuple[ReadSettings, WriteSettings]:
-    """How the memory budget is shared: a quarter for what is read ahead, one for open files, one for uploads."""
-    share = config.memory_budget // 4
+    """How the parts of the job are set up; the memory budget is shared among them."""
+    shares = share(config.memory_budget, partitions)
     read = ReadSettings(
         connection=config.connection,
         windows=config.windows,
         compacted=config.request.compacted,
         run=name,
         retry_seconds=config.destination.retry_deadline,
-        read_ahead_bytes=max(share // partitions, _MIB),
+        read_ahead_bytes=shares.read_ahead,
+        slice_bytes=shares.slice,
+        bundle_bytes=shares.bundle,
+        memory_budget=config.memory_budget,
     )
     write = WriteSettings(
         destination=config.destination,
@@ -199,8 +212,9 @@ def settings(config: BackupConfig, name: str, partitions: int) -> tuple[ReadSett
         file_format=config.file_format,
         make_encoder=partial(_make_encoder, config.make_encoder, config.connection),
         limits=config.limits,
-        part_bytes=min(max(share // partitions, 2 * _MIB), 16 * _MIB),
-        upload_bytes=share,
+        part_bytes=shares.part,
+        waiting_bytes=shares.waiting,
+        upload_bytes=shares.uploads,
         run=name,
     )
     return read, write

@@ -49,7 +49,7 @@ _ROUNDS = 5
 _FIRST_PAUSE = 0.2
 """Seconds before the second round, doubled before each other one."""
 _ABORT_DEADLINE = 15.0
-_COPIES_AT_ONCE = 4
+_REQUESTS_AT_ONCE = 4
 _FRUITLESS_READS = 5
 
 
@@ -118,8 +118,9 @@ class CosStore:
 
     def delete_parts(self, keys: Sequence[str]) -> None:
         """Delete spooled parts, one request each: deleting many at once is another permission."""
-        for key in keys:
-            self._call(partial(self._client.delete, key))
+        with ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="cos-delete") as pool:
+            for done in [pool.submit(self._call, partial(self._client.delete, key)) for key in keys]:
+                done.result()
 
     def list_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
         """Multipart uploads under way to keys that begin with ``prefix``: key and id; 1,000 to a request."""
@@ -205,7 +206,7 @@ class CosStore:
             return self._call(lambda: self._client.copy_part(key, upload, number, part))["etag"]
 
         try:
-            with ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="cos-copy") as pool:
+            with ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="cos-copy") as pool:
                 etags = list(pool.map(copy, range(1, len(parts) + 1), parts))
             if tail:
                 etags.append(self._upload_tail(key, upload, len(parts) + 1, tail))

@@ -20,7 +20,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from transforms.cos.destination import Destination, open_store
 from transforms.cos.listing import StoredFiles
 from transforms.cos.uploads import Uploads, results
-from transforms.files.assemble import assemble, pack
+from transforms.files.assemble import MIN_PART_BYTES, assemble, pack
 from transforms.files.format import FileFormat, RecordEncoder
 from transforms.files.naming import QUARANTINE_LANE, Layout, StoredRun
 from transforms.files.records import Element, Records, SealMark, decode_element, encode_element
@@ -98,6 +98,8 @@ class WriteSettings:
     limits: Limits = Limits()
     part_bytes: int = 16 * 1024 * 1024
     """Records of an open file that wait in state, at most; beyond it they are compressed and spooled."""
+    waiting_bytes: int = 64 * 1024 * 1024
+    """Records of all open files of a partition that wait in state, at most."""
     upload_bytes: int = 64 * 1024 * 1024
     """Bytes that uploads under way hold in memory."""
     run: str = ""
@@ -311,8 +313,9 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
 
     def _spool(self, partition: TopicPartition, state: PartitionFiles, roller: Roller) -> None:
         settings = self._settings
+        crowded = sum(file.waiting for file in state.files.values()) > settings.waiting_bytes
         for key, file in state.files.items():
-            if file.waiting < settings.part_bytes:
+            if file.waiting < (MIN_PART_BYTES if crowded else settings.part_bytes):
                 continue
             part, rest = pack(file, roller.pieces(key), settings.file_format, self._uploads.map)
             roller.replace(key, rest)
@@ -329,8 +332,8 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         area = (partition.name, file.window)
         if file.lane != QUARANTINE_LANE and area in self._quarantining:
             ahead.append(self._quarantining[area])
-        # The records, and the compressed bytes made of them, which are seldom more.
-        size = 2 * sum(len(piece.data) for piece in finished.pieces) + len(file.packed)
+        # The records, the blocks compressed of them, which are seldom more, and the body that these are joined to.
+        size = 3 * sum(len(piece.data) for piece in finished.pieces) + len(file.packed)
         future = self._uploads.submit(size, partial(self._upload, partition, finished), after=ahead)
         self._writing.append(future)
         if file.lane == QUARANTINE_LANE:
@@ -339,6 +342,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
     def _upload(self, partition: TopicPartition, finished: FinishedFile) -> WrittenFile:
         settings, file = self._settings, finished.file
         body = assemble(finished, settings.file_format)
+        finished.pieces.clear()
         key = settings.layout.file(partition, file.lane, file.window, file.run, settings.file_format.extension)
         metadata = _metadata(file.run, file.window, file.size, body.records_crc)
         if body.parts:

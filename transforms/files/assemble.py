@@ -79,16 +79,21 @@ def pack(
 
 def split_blocks(pieces: list[Records]) -> tuple[list[tuple[bytes, int]], Records | None]:
     """Complete blocks, as (records, count), and the records behind the last of them."""
-    if not pieces:
-        return [], None
-    joined = join(pieces)
-    ends = joined.ends
     complete: list[tuple[bytes, int]] = []
-    begin = low = 0
-    while (last := bisect_left(ends, low + BLOCK_BYTES, begin)) < len(ends):
-        complete.append((joined.data[low : ends[last]], last + 1 - begin))
-        begin, low = last + 1, ends[last]
-    return complete, joined.slice(begin, len(ends)) if begin < len(ends) else None
+    begun: list[Records] = []
+    size = 0
+    for piece in pieces:
+        ends = piece.ends
+        begin = low = 0
+        while (last := bisect_left(ends, low + BLOCK_BYTES - size, begin)) < len(ends):
+            records = b"".join((*(each.data for each in begun), piece.slice(begin, last + 1).data))
+            complete.append((records, sum(map(len, begun)) + last + 1 - begin))
+            begin, low, size = last + 1, ends[last], 0
+            begun.clear()
+        if begin < len(ends):
+            begun.append(piece.slice(begin, len(ends)))
+            size += len(begun[-1].data)
+    return complete, join(begun) if begun else None
 
 
 def join(pieces: list[Records]) -> Records:

@@ -155,6 +155,7 @@ class MessageReader:
         self._reader = reader
         self._connection = connection
         self._partition = partition
+        self._closed = False
         # The inner method: the wrapper around it and around its message costs more than the call.
         self.read_next: Callable[[int], ClientMessage] = reader._reader.read_next
 
@@ -188,7 +189,10 @@ class MessageReader:
             self._reader.seek(time)
 
     def close(self) -> None:
-        """Close the reader. What a broker says to that, which may be gone, has no consequence."""
+        """Close the reader, once. What a broker says to that, which may be gone, has no consequence."""
+        if self._closed:
+            return
+        self._closed = True
         try:
             self._reader.close()
         except pulsar.PulsarException as error:

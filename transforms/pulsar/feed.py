@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 
 from transforms.errors import BackupError, SourceError, TopicNotFoundError
+from transforms.memory import MESSAGE_BYTES, MemoryWatch
 from transforms.pulsar.chunks import PassedEntries
 from transforms.pulsar.client import ClientError, MessageReader, NoMessageInTime, PulsarClient, start_of
 from transforms.pulsar.entries import stored_entries
@@ -25,12 +26,15 @@ CHUNK_MESSAGES = 1_000
 CHUNK_BYTES = 4 * 1024 * 1024
 #: How far back to look for the first chunk of a message of which later ones stand behind the start.
 LOOK_BACK_ENTRIES = 1_000
-#: Messages that the client may hold ready. It counts messages only, so the reader begins with few, and is opened anew
-#: when their size shows that more fit into memory, or fewer.
-_FIRST_QUEUE = 20
+#: Messages that the client may hold ready. It counts messages only, so the reader begins with what fits of the largest
+#: that a broker takes, and is opened anew when their size shows that more fit into memory, or fewer.
+_LARGEST_MESSAGE = 5 * 1024 * 1024
 _LARGEST_QUEUE = 2_000
-_QUEUE_TOLERANCE = 4
+_MORE_FIT = 4
+_FEWER_FIT = 2
 _ENOUGH_MESSAGES = 100
+#: How often one that waits for room looks whether the client's queue has filled memory.
+_WATCH_SECONDS = 0.1
 _PATIENT_MS = 200
 _HASTY_MS = 10
 #: After so many waits for a message that the broker says to be there, it is asked what it really holds.
@@ -55,6 +59,11 @@ class Chunk:
     """Where a reader has to start that goes on behind this chunk, if not right behind it (see ``chunks``)."""
     gaps: list[Gap] = field(default_factory=list)
     """What the broker has deleted between these messages, or before them."""
+
+    @property
+    def held(self) -> int:
+        """Bytes in memory."""
+        return self.bytes + MESSAGE_BYTES * len(self.ids)
 
     def position(self, index: int) -> Position:
         """Position of the message at this place."""
@@ -100,7 +109,11 @@ class _Again:
 
 
 class PartitionFeed:
-    """Messages of one partition from ``start`` on, read ahead up to ``max_bytes`` of payload.
+    """Messages of one partition from ``start`` on, read ahead up to ``max_bytes`` in memory.
+
+    Half of it is for what waits to be taken, the rest for what is in the client's queue and on its way out of it. The
+    queue counts messages: where they suddenly become larger, it holds more until ``watch`` tells, and is dropped then.
+    A few messages are held in any case: one in the queue, one on its way, one that waits.
 
     ``look_from`` is where the reader starts; what lies before ``start`` is read for the chunks in it and left out.
     Ends by ``close``, or with an error once the broker has been away for ``retry_seconds``. ``take`` is for one thread
@@ -117,6 +130,7 @@ class PartitionFeed:
         max_bytes: int = 32 * 1024 * 1024,
         compacted: bool = False,
         retry_seconds: float = 600,
+        watch: MemoryWatch | None = None,
     ) -> None:
         self.next = start
         """Position behind what ``take`` has given out."""
@@ -125,7 +139,13 @@ class PartitionFeed:
         self._start = start
         self._look_from = look_from or start
         self._max_bytes = max_bytes
-        self._queue_size = _FIRST_QUEUE
+        self._queue_bytes = max_bytes // 4
+        self._chunk_bytes = min(max_bytes // 4, CHUNK_BYTES)
+        self._chunk_messages = min(max(self._chunk_bytes // MESSAGE_BYTES, 1), CHUNK_MESSAGES)
+        self._watch = watch
+        self._dropped = False
+        """Whether the reader was closed to free what the client held ready."""
+        self._queue_size = self._first_queue = max(self._queue_bytes // _LARGEST_MESSAGE, 1)
         self._seen_messages = self._seen_bytes = 0
         self._compacted = compacted
         self._retry_seconds = retry_seconds
@@ -146,7 +166,7 @@ class PartitionFeed:
             self._changed.wait_for(lambda: self._chunks or self._error or self._closed, timeout)
             if self._chunks:
                 chunk = self._chunks.popleft()
-                self._bytes -= chunk.bytes
+                self._bytes -= chunk.held
                 self._changed.notify_all()
                 if chunk.ids:
                     self.next = chunk.behind(-1)
@@ -219,6 +239,7 @@ class PartitionFeed:
         except BackupError as error:
             return _Again(last, look_from, error)
         try:
+            self._reader = reader
             return self._read_from(reader, look_from, last, may_look_back=may_look_back)
         finally:
             reader.close()
@@ -229,7 +250,7 @@ class PartitionFeed:
         """Hand over what comes behind ``last``, until closed (None) or until reading has to start again elsewhere."""
         read_next = reader.read_next
         passed = PassedEntries(look_from)
-        compacted = self._compacted
+        compacted, most_messages, most_bytes = self._compacted, self._chunk_messages, self._chunk_bytes
         chunk = Chunk()
         messages, ids, times = chunk.messages, chunk.ids, chunk.publish_times
         size = publish_time = waited = 0
@@ -290,7 +311,7 @@ class PartitionFeed:
             ids.append(place)
             times.append(publish_time)
             size += message.length()
-            if len(ids) >= CHUNK_MESSAGES or size >= CHUNK_BYTES:
+            if len(ids) >= most_messages or size >= most_bytes:
                 self._hand_over(chunk, size, passed)
                 if self._resize_queue(len(ids), size):
                     return _Again(last, chunk.resume or chunk.behind(-1))
@@ -328,18 +349,21 @@ class PartitionFeed:
         self._ledgers.look()
 
     def _resize_queue(self, messages: int, size: int) -> bool:
-        """Fit the client's queue to half of what may be read ahead; True if that needs another reader."""
+        """Fit the client's queue to its share of memory; True if that needs another reader."""
         self._seen_messages += messages
         self._seen_bytes += size
-        if self._seen_messages < _ENOUGH_MESSAGES and self._seen_bytes < CHUNK_BYTES:
+        if self._dropped:
+            self._dropped = False
+            return True
+        if self._seen_messages < _ENOUGH_MESSAGES and self._seen_bytes < self._chunk_bytes:
             return False
-        message_size = self._seen_bytes // self._seen_messages
+        message_size = MESSAGE_BYTES + self._seen_bytes // self._seen_messages
         self._seen_messages = self._seen_bytes = 0
-        fitting = min(max(self._max_bytes // 2 // max(message_size, 1), 1), _LARGEST_QUEUE)
-        if fitting < self._queue_size * _QUEUE_TOLERANCE and self._queue_size < fitting * _QUEUE_TOLERANCE:
-            return False
-        self._queue_size = fitting
-        return True
+        fitting = min(max(self._queue_bytes // message_size, 1), _LARGEST_QUEUE)
+        if self._queue_size > fitting * _FEWER_FIT or self._queue_size * _MORE_FIT <= fitting:
+            self._queue_size = fitting
+            return True
+        return False
 
     def _hand_over(self, chunk: Chunk, size: int, passed: PassedEntries) -> None:
         if not chunk.ids and not chunk.caught_up:
@@ -348,12 +372,17 @@ class PartitionFeed:
         chunk.gaps, self._gaps = self._gaps, []
         chunk.resume = passed.oldest(int(time.time() * 1000) if chunk.caught_up else chunk.publish_times[-1])
         with self._changed:
-            self._changed.wait_for(lambda: self._bytes < self._max_bytes or self._closed)
+            while not self._changed.wait_for(
+                lambda: self._bytes < self._max_bytes // 2 or self._closed, _WATCH_SECONDS
+            ):
+                if chunk.ids and self._queue_size > self._first_queue and self._watch and self._watch.exceeded():
+                    self._queue_size, self._dropped = self._first_queue, True
+                    self._reader.close()
             self._answered = time.monotonic()
             if chunk.caught_up and self._chunks and self._chunks[-1].caught_up and not chunk.gaps:
                 return  # said already, and not yet heard
             self._chunks.append(chunk)
-            self._bytes += size
+            self._bytes += chunk.held
             self._changed.notify_all()
 
 

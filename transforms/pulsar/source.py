@@ -17,6 +17,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.transforms.core import RestrictionProvider
 from apache_beam.utils.timestamp import Duration, Timestamp
 
+from transforms.memory import RECORD_BYTES, MemoryWatch
 from transforms.progress import progress_of
 from transforms.pulsar.client import connect
 from transforms.pulsar.connection import PulsarConnection
@@ -30,8 +31,6 @@ from transforms.pulsar.windows import MAX_TIME, WindowRule, WindowTracker
 #: Seals every window.
 FOREVER = 2**62
 #: A slice is what one call of ``process`` yields. Its output has no backpressure on some runners, so it is bounded.
-SLICE_BYTES = 16 * 1024 * 1024
-SLICE_MESSAGES = 100_000
 SLICE_SECONDS = 0.5
 #: Flink cuts a delay to whole seconds after it has taken off the time that has passed.
 IDLE_DELAY = Duration(2.5)  # type: ignore[no-untyped-call]
@@ -53,7 +52,13 @@ class ReadSettings:
     run: str = ""
     """Names the run, so that two in one process do not share readers."""
     read_ahead_bytes: int = 32 * 1024 * 1024
-    """Payload bytes that are read ahead, for each partition."""
+    """Bytes in memory that are read ahead, for each partition."""
+    slice_bytes: int = 16 * 1024 * 1024
+    """Bytes of records in a slice; exceeded by what is read at once."""
+    bundle_bytes: int = 16 * 1024 * 1024
+    """Bytes of records in the slices of a bundle; partitions beyond that come in the next one."""
+    memory_budget: int = 256 * 1000 * 1000
+    """Of the process; beyond it, what the client holds ready is dropped while it is not needed."""
     retry_seconds: float = 600
     """For how long a broker may be away."""
 
@@ -87,8 +92,13 @@ class PartitionReader:
         self._messages = Metrics.counter("tdmq_backup", "messages_read")
         self._bytes = Metrics.counter("tdmq_backup", "payload_bytes_read")
         self._gaps = Metrics.counter("tdmq_backup", "gaps")
+        self._turns = Turns(settings.bundle_bytes)
 
-    def read(
+    def begin_bundle(self) -> None:
+        """Allow for another bundle."""
+        self._turns.begin()
+
+    def read(  # noqa: PLR0912 - one loop, of which each way out is another end of a slice
         self, partition: TopicPartition, tracker: Any, watermark: Callable[[int], None] = lambda _: None
     ) -> Iterator[MessageBatch | Seal | Gap]:
         """Yield one slice of what the tracker's restriction holds; ask the tracker for a checkpoint if more is left.
@@ -101,9 +111,12 @@ class PartitionReader:
         windows = WindowTracker(rule, restriction.windows)
         upto, resume = restriction.start, restriction.look_from
         if not restriction.empty:
+            if not self._turns.take(partition):
+                tracker.defer_remainder()
+                return
             feed = _feed(settings, partition, restriction)
             deadline = time.monotonic() + SLICE_SECONDS
-            messages = size = 0
+            size = 0
             while True:
                 chunk = feed.take(max(deadline - time.monotonic(), 0.001))
                 now = time.time_ns() // 1_000_000
@@ -118,8 +131,7 @@ class PartitionReader:
                         return
                     yield from batches
                     yield from self._noted(chunk.gaps)
-                    messages += len(chunk.ids)
-                    size += chunk.bytes
+                    size += chunk.bytes + RECORD_BYTES * len(chunk.ids)
                     if chunk.ids:
                         self._count(partition, chunk, upto)
                     if reached:
@@ -142,7 +154,8 @@ class PartitionReader:
                     watermark(windows.state.watermark(rule))
                     tracker.defer_remainder(IDLE_DELAY)
                     return
-                if time.monotonic() >= deadline or size >= SLICE_BYTES or messages >= SLICE_MESSAGES:
+                if time.monotonic() >= deadline or size >= settings.slice_bytes:
+                    self._turns.spend(size)
                     watermark(windows.state.watermark(rule))
                     tracker.defer_remainder()
                     return
@@ -207,12 +220,46 @@ def _batches(
     yield from gathered()
 
 
+class Turns:
+    """Which partitions give a slice in a bundle that holds a number of bytes: all in turn, as many as fit.
+
+    Runners give a bundle the rest of every partition. If each brought a large message, memory would grow with them.
+    """
+
+    def __init__(self, bundle_bytes: int) -> None:
+        self._bundle_bytes = self._left = bundle_bytes
+        self._had_theirs: set[TopicPartition] = set()
+        self._passed_over: set[TopicPartition] = set()
+
+    def begin(self) -> None:
+        """Begin a bundle."""
+        if self._passed_over <= self._had_theirs:
+            self._had_theirs.clear()
+        self._passed_over.clear()
+        self._left = self._bundle_bytes
+
+    def take(self, partition: TopicPartition) -> bool:
+        """Whether it is the partition's turn."""
+        if self._left <= 0 or partition in self._had_theirs:
+            self._passed_over.add(partition)
+            return False
+        self._had_theirs.add(partition)
+        return True
+
+    def spend(self, size: int) -> None:
+        """Count a slice."""
+        self._left -= size
+
+
 class _ReadBounded(beam.DoFn):  # type: ignore[misc]
     def __init__(self, settings: ReadSettings) -> None:
         self._settings = settings
 
     def setup(self) -> None:
         self._reader = PartitionReader(self._settings, bounded=True)
+
+    def start_bundle(self) -> None:
+        self._reader.begin_bundle()
 
     def process(
         self, element: PartitionRange, tracker: Any = beam.DoFn.RestrictionParam(_Restrictions())
@@ -233,6 +280,9 @@ class _ReadUnbounded(beam.DoFn):  # type: ignore[misc]
 
     def setup(self) -> None:
         self._reader = PartitionReader(self._settings, bounded=False)
+
+    def start_bundle(self) -> None:
+        self._reader.begin_bundle()
 
     def process(
         self,
@@ -315,6 +365,7 @@ registry.register_coder(SourceElement, SourceElementCoder)
 
 # Readers outlive a bundle, a DoFn instance and a checkpoint: opening one costs a round trip and its read-ahead.
 _feeds: dict[tuple[str, TopicPartition], PartitionFeed] = {}
+_watches: dict[str, MemoryWatch] = {}
 _feeds_lock = threading.Lock()
 
 
@@ -333,10 +384,20 @@ def _feed(settings: ReadSettings, partition: TopicPartition, restriction: ReadRa
             max_bytes=settings.read_ahead_bytes,
             compacted=settings.compacted,
             retry_seconds=settings.retry_seconds,
+            watch=_watch(settings),
         )
     with _feeds_lock:
         _feeds[key] = feed
     return feed
+
+
+def _watch(settings: ReadSettings) -> MemoryWatch:
+    """The watch of a run, which began before its first reader was opened."""
+    with _feeds_lock:
+        watch = _watches.get(settings.run)
+        if watch is None:
+            watch = _watches[settings.run] = MemoryWatch(settings.memory_budget)
+        return watch
 
 
 def _close_feed(settings: ReadSettings, partition: TopicPartition) -> None:
@@ -350,5 +411,6 @@ def close_readers(run: str) -> None:
     """Close all readers that a run has left open in this process."""
     with _feeds_lock:
         feeds = [_feeds.pop(key) for key in list(_feeds) if key[0] == run]
+        _watches.pop(run, None)
     for feed in feeds:
         feed.close()
