@@ -9,6 +9,7 @@ if __name__ == "__main__":
     signals.listen()
 
 import logging
+import os
 import sys
 import uuid
 from collections.abc import Sequence
@@ -73,11 +74,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return BackupError.exit_code
     with signals.unbroken(0):
-        if config.log_format == "json":
-            print(summary_json(summary))
-        else:
-            print_summary(summary, result_console())
-        sys.stdout.flush()
+        try:
+            if config.log_format == "json":
+                print(summary_json(summary))
+            else:
+                print_summary(summary, result_console())
+            sys.stdout.flush()
+        except (BrokenPipeError, SystemExit):  # the second is Rich's way to say the first
+            # Nobody reads the result; the backup is done all the same. What is still buffered must go somewhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

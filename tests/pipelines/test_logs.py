@@ -206,3 +206,23 @@ def test_names_with_markup_are_shown_as_they_are(broker, client, topic, bucket, 
     send(client, name, numbered(3))
     backup(broker, name, bucket)
     assert "odd[red]:smile:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_result_that_nobody_reads_is_no_error(broker, client, topic, folder, form):
+    name = topic()
+    send(client, name, numbered(3))
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    process = subprocess.run(
+        [sys.executable, "-m", "pipelines.backup", *arguments(broker, name, folder, [f"--log_format={form}"])],
+        cwd=Path(__file__).parents[2],
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write_end)
+    assert process.returncode == 0, process.stderr
+    assert "Traceback" not in process.stderr
+    assert "BrokenPipe" not in process.stderr
