@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test torture fuzz check benchmark clean
+.PHONY: help venv demo test torture errors fuzz check benchmark clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ SECONDS := 600
 
 fuzz: venv ## inputs at random for all that reads things from outside; ten minutes, or SECONDS=N; SEED=N repeats
 	$(BIN)/python -m tests.fuzz --seconds=$(SECONDS) $(if $(filter command line,$(origin SEED)),--seed=$(SEED))
+
+errors: venv ## the table of wrong inputs, and what is said of each (needs Java and Maven; three minutes)
+	$(BIN)/python -m transforms.testing.fetch
+	$(BIN)/python -m tests.pipelines.wrong_inputs
 
 check: venv ## style and types
 	$(BIN)/ruff check

@@ -23,24 +23,25 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipelines import job, logs, signals
+from pipelines.check import Plan, plan, plan_json, print_plan
 from pipelines.display import progress_console, result_console, shown, stopped_acknowledging, stopped_reading
 from pipelines.job import RunResults
 from pipelines.options import BackupConfig, parse_options
-from pipelines.summary import Summary, print_summary, summarize, summary_json, write_summary
+from pipelines.preflight import preflight
+from pipelines.summary import Summary, print_summary, summarize, summary_json, write_result
 from transforms import progress
-from transforms.cos.destination import check_writable, is_case_blind, open_store
+from transforms.cos.destination import open_store
 from transforms.cos.leftovers import StoredRange, clear_leftovers
 from transforms.cos.sink import WriteSettings
-from transforms.errors import BackupError, ConfigurationError, TrimmedError
+from transforms.errors import BackupError, TrimmedError
 from transforms.files.format import RecordEncoder
 from transforms.files.formats import EncoderFactory
-from transforms.files.naming import Layout
 from transforms.memory import least_budget, return_freed_memory, share
 from transforms.pulsar.admin import PulsarAdmin
 from transforms.pulsar.client import connect, disconnect
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.messages import TopicPartition
-from transforms.pulsar.resolve import Resolution, resolve
+from transforms.pulsar.resolve import Resolution, secure
 from transforms.pulsar.source import ReadSettings, close_readers
 
 _log = logging.getLogger("pipelines.backup")
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = parse_options(argv)
         logs.set_up(config.log_level, config.log_format)
-        summary = run(config)
+        result = check(config) if config.check else run(config)
     except BackupError as error:
         for line in str(error).splitlines():
             logs.tell(line, error.exit_code)
@@ -76,9 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     with signals.unbroken(0):
         try:
             if config.log_format == "json":
-                print(summary_json(summary))
+                print(plan_json(result) if isinstance(result, Plan) else summary_json(result))
+            elif isinstance(result, Plan):
+                print_plan(result, result_console())
             else:
-                print_summary(summary, result_console())
+                print_summary(result, result_console())
             sys.stdout.flush()
         except (BrokenPipeError, SystemExit):  # the second is Rich's way to say the first
             # Nobody reads the result; the backup is done all the same. What is still buffered must go somewhere.
@@ -96,27 +99,34 @@ def run_as_process(argv: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
+def check(config: BackupConfig) -> Plan:
+    """Check, and tell what a run would do. Raises BackupError; creates nothing, and leaves nothing behind."""
+    try:
+        ready = preflight(config)
+        found = plan(config, ready, partial(_make_encoder, config.make_encoder, config.connection))
+    finally:
+        disconnect(config.connection)
+    if config.summary_file is not None:
+        write_result(plan_json(found, indent=2), config.summary_file)
+    return found
+
+
 def run(config: BackupConfig) -> Summary:
     """Check, read, write, acknowledge.
 
     Raises BackupError; whatever was stored until then stays, and is not written again.
     """
-    if config.runner != "DirectRunner":
-        raise ConfigurationError(f"--runner={config.runner}: this version runs on DirectRunner only.")
-    if "--streaming" in config.beam_args:
-        raise ConfigurationError(
-            "--streaming needs a runner that keeps state and makes checkpoints, which DirectRunner does not: leave it."
-        )
     started = datetime.now(timezone.utc)
     name = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     signals.stands()
     try:
-        resolution = resolve(config.request)
+        ready = preflight(config)
+        resolution = secure(config.request, ready.resolution)
+        resolution.warnings += ready.warnings
         for warning in resolution.warnings:
             _log.warning("%s", warning)
+        config = replace(config, layout=ready.layout)
         store = open_store(config.destination)
-        check_writable(store, config.destination)
-        config = replace(config, layout=_fitting_layout(config, resolution, case_blind=is_case_blind(store)))
         results = _run_locally(config, name, resolution)
         signals.stands(partial(stopped_acknowledging, len(results.files), 0, []))
         summary = summarize(
@@ -145,22 +155,10 @@ def run(config: BackupConfig) -> Summary:
         job.forget(name)
         progress.forget(name)
     if config.summary_file is not None:
-        write_summary(summary, config.summary_file)
+        write_result(summary_json(summary, indent=2), config.summary_file)
     if deleted:
         raise TrimmedError(f"{'; '.join(deleted)}. {_WHAT_IS_STORED}")
     return summary
-
-
-def _fitting_layout(config: BackupConfig, resolution: Resolution, *, case_blind: bool) -> Layout:
-    """The layout for the destination as it is. Raises ConfigurationError where it cannot hold these partitions."""
-    layout = replace(config.layout, case_blind=case_blind)
-    partitions = [each.partition for each in resolution.ranges]
-    problems = list(layout.clashes(partitions))
-    if case_blind:
-        problems += layout.topic_problems({each.topic for each in partitions}, on_files=True)
-    if problems:
-        raise ConfigurationError(*problems)
-    return layout
 
 
 def _run_locally(config: BackupConfig, name: str, resolution: Resolution) -> RunResults:

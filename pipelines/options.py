@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.logs import FORMATS
+from pipelines.summary import check_summary_file
 from transforms.cos.destination import Destination, parse_destination
 from transforms.errors import ConfigurationError
 from transforms.files.format import FileFormat
@@ -62,7 +63,7 @@ class BackupConfig:
     summary_file: str | None
     log_level: str
     log_format: str
-    runner: str
+    check: bool
     beam_args: tuple[str, ...]
 
     @property
@@ -88,7 +89,8 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
             problems.extend(error.problems)
             return None
 
-    problems += _unknown_options(argv, rest, options.runner)
+    problems += attempt(_unknown_options, argv, rest, options.runner) or []
+    problems += _not_offered(options)
     if not options.topic:
         problems.append("--topic is missing: name at least one topic; the option may be given several times.")
     topics = attempt(topic_names, options.topic or ()) or ()
@@ -104,20 +106,20 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
         listener_name=options.listener_name,
     )
     problems += connection.problems()
+    problems += _impossible(options, rest)
     start = attempt(parse_start, options.start)
     end = attempt(parse_end, options.end)
     if start and start.word == "subscription" and not options.subscription:
         problems.append("--start=subscription needs --subscription: the one whose place is meant.")
     if start and end and start.time is not None and end.time is not None and start.time >= end.time:
         problems.append(f"--start={options.start} is not before --end={options.end}: there is nothing between them.")
-    if options.acknowledge == "after-upload" and not options.subscription:
-        problems.append("--acknowledge=after-upload needs --subscription: the one that is to be moved.")
+    if start and end and start.message and end.behind and len(topics) == 1 and start.message >= end.behind:
+        problems.append(f"--start={options.start} is behind --end={options.end}: there is nothing between them.")
     granularity = attempt(duration, "--granularity", options.granularity, least=1, most=_LONGEST_WINDOW)
     disorder = attempt(duration, "--allowed_disorder", options.allowed_disorder, least=0, most=_LONGEST_WINDOW)
     memory = attempt(size, "--memory_budget", options.memory_budget, least=_LEAST_MEMORY)
     file_bytes = attempt(size, "--max_file_bytes", options.max_file_bytes, least=1)
-    if not 1 <= options.max_file_messages <= _MOST_MESSAGES - 1:
-        problems.append(f"--max_file_messages={options.max_file_messages}: must be from 1 to {_MOST_MESSAGES - 1}.")
+    file_messages = attempt(whole, "--max_file_messages", options.max_file_messages, least=1, most=_MOST_MESSAGES - 1)
     formats = attempt(make_format, options.format, options.codec, options.payload)
     retry_deadline = attempt(duration, "--retry_deadline", options.retry_deadline, least=1, most=_LONGEST_RETRY)
     if not options.destination:
@@ -145,7 +147,11 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
     if layout and topics and destination:
         names = {TopicPartition.parse(topic).topic for topic in topics}
         problems += layout.topic_problems(sorted(names), on_files=destination.folder is not None)
-    if problems or not (start and end and destination and layout and formats and granularity and memory and file_bytes):
+    if options.summary_file is not None:
+        attempt(check_summary_file, options.summary_file)
+    if problems or not (
+        start and end and destination and layout and formats and granularity and memory and file_bytes and file_messages
+    ):
         raise ConfigurationError(*problems)
     request = Request(
         connection=connection,
@@ -162,7 +168,7 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
         destination=destination,
         layout=layout,
         windows=WindowRule(granularity * 1000, (disorder or 0) * 1000, options.window_by == "event_time"),
-        limits=Limits(options.max_file_messages, file_bytes),
+        limits=Limits(file_messages, file_bytes),
         file_format=formats[0],
         make_encoder=formats[1],
         acknowledge=bool(options.subscription) and options.acknowledge != "never",
@@ -170,9 +176,50 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
         summary_file=options.summary_file,
         log_level=options.log_level,
         log_format=options.log_format,
-        runner=options.runner,
+        check=options.check,
         beam_args=tuple(rest),
     )
+
+
+def _not_offered(options: argparse.Namespace) -> list[str]:
+    """Sentences about values that are none of those that an option offers."""
+    found = []
+    for action in job_parser()._actions:
+        value = getattr(options, action.dest, None)
+        if action.choices and value is not None and value not in action.choices:
+            found.append(f"--{action.dest}={value}: choose one of {', '.join(action.choices)}.")
+    return found
+
+
+def _impossible(options: argparse.Namespace, rest: Sequence[str]) -> list[str]:
+    """Sentences about options that do not go together, or not with this version."""
+    found = []
+    if options.runner != "DirectRunner":
+        found.append(f"--runner={options.runner}: this version runs on DirectRunner only.")
+    elif any(word.partition("=")[0] == "--streaming" for word in rest):
+        found.append(
+            "--streaming: needs a runner that keeps state and makes checkpoints, which DirectRunner does not. Leave it "
+            "out."
+        )
+    if options.acknowledge == "after-upload" and not options.subscription:
+        found.append("--acknowledge=after-upload needs --subscription: the one that is to be moved.")
+    if options.read_compacted and options.subscription and options.acknowledge != "never":
+        found.append(
+            "--read_compacted leaves out all but the last message of a key, and what is not stored may not be "
+            "acknowledged. Add --acknowledge=never, or leave out --subscription."
+        )
+    for name in ("subscription", "listener_name", "summary_file"):
+        if getattr(options, name) is not None and not getattr(options, name).strip():
+            found.append(f"--{name}: is empty. Give a value, or leave the option out.")
+    if not any(
+        (url or "").startswith(("pulsar+ssl://", "https://")) for url in (options.service_url, options.admin_url)
+    ):
+        found += [
+            f"--{name}: is of use with pulsar+ssl:// or https:// only. Write --service_url so, or leave it out."
+            for name in ("tls_trust_certs", "tls_cert", "tls_key")
+            if getattr(options, name) is not None
+        ]
+    return found
 
 
 def size(option: str, text: str, *, least: int) -> int:
@@ -185,6 +232,13 @@ def size(option: str, text: str, *, least: int) -> int:
     if value < least:
         raise ConfigurationError(f"{option}={text}: must be at least {least} bytes.")
     return value
+
+
+def whole(option: str, text: str, *, least: int, most: int) -> int:
+    """A whole number."""
+    if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= most:
+        raise ConfigurationError(f"{option}={text}: must be a whole number from {least} to {most}.")
+    return int(text)
 
 
 def duration(option: str, text: str, *, least: int, most: int) -> int:
@@ -239,9 +293,13 @@ def _unknown_options(argv: Sequence[str], rest: Sequence[str], runner: str) -> l
 
 
 class _Parser(argparse.ArgumentParser):
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Let every value pass: ``_not_offered`` tells all that are wrong, not the first."""
+
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print, so that it is told as all errors are."""
-        raise ConfigurationError(f"{message}. --help lists the options.")
+        said = re.sub(r"^argument (--\w+):", r"\1:", message).replace("expected one argument", "needs a value")
+        raise ConfigurationError(f"{said}. --help lists the options.")
 
 
 def job_parser() -> argparse.ArgumentParser:
@@ -315,7 +373,7 @@ def job_parser() -> argparse.ArgumentParser:
     files.add_argument(
         "--allowed_disorder", default="30s", metavar="TIME", help="by how much publish times may be out of order"
     )
-    files.add_argument("--max_file_messages", type=int, default=5000, metavar="N", help="messages in a file")
+    files.add_argument("--max_file_messages", default="5000", metavar="N", help="messages in a file")
     files.add_argument(
         "--max_file_bytes", default="500MB", metavar="SIZE", help="uncompressed records in a file; MB, MiB, …"
     )
@@ -340,6 +398,7 @@ def job_parser() -> argparse.ArgumentParser:
         "--memory_budget", default="256MB", metavar="SIZE", help="a worker process, beyond the interpreter"
     )
     run.add_argument("--summary_file", metavar="PATH", help="write the result as JSON")
+    run.add_argument("--check", action="store_true", help="check everything, say what a run would do, and do nothing")
     run.add_argument(
         "--log_level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO", help="what is logged on stderr"
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -125,15 +126,39 @@ def summary_json(summary: Summary, indent: int | None = None) -> str:
     return json.dumps(asdict(summary), indent=indent, ensure_ascii=False)
 
 
-def write_summary(summary: Summary, path: str) -> None:
-    """Write the summary as JSON, whole or not at all. Raises ConfigurationError where the file cannot be written."""
+def check_summary_file(path: str) -> None:
+    """Raise ConfigurationError where a summary could not be written there; leaves nothing behind."""
+    with _written(path, ""):
+        if Path(path).is_dir():
+            raise ConfigurationError(f"--summary_file={path}: is a folder. Name a file in it.")
+
+
+def write_result(text: str, path: str) -> None:
+    """Write ``--summary_file``, whole or not at all. Raises ConfigurationError where it cannot be written."""
+    with _written(path, text + "\n") as unfinished:
+        unfinished.replace(path)
+
+
+@contextmanager
+def _written(path: str, text: str) -> Iterator[Path]:
+    """Give a file beside ``path``, which is gone in the end."""
     target = Path(path)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        unfinished.write_text(summary_json(summary, indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(target)
+        try:
+            unfinished.write_text(text, encoding="utf-8")
+            yield unfinished
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"--summary_file={path}: there is no folder {target.parent}. Create it, or name another one."
+        ) from None
     except OSError as error:
-        raise ConfigurationError(f"--summary_file={path}: cannot be written: {error.strerror}.") from None
+        raise ConfigurationError(
+            f"--summary_file={path}: cannot be written ({error.strerror}). Name a file in a folder that this user may "
+            "write to."
+        ) from None
 
 
 def print_summary(summary: Summary, console: Console) -> None:

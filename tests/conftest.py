@@ -40,8 +40,8 @@ def broker() -> Iterator[PulsarStandalone]:
 
 @pytest.fixture(scope="session")
 def secured_broker() -> Iterator[PulsarStandalone]:
-    """A second shared broker, with tokens and authorization."""
-    with PulsarStandalone(authentication=True) as server:
+    """A second shared broker, with tokens, authorization and TLS."""
+    with PulsarStandalone(authentication=True, tls=True) as server:
         server.admin.create_tenant("test")
         yield server
 

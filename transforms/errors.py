@@ -3,6 +3,7 @@
 ::
 
     BackupError                    exit code 1
+    ├── SeveralErrors                  that of the first of them
     ├── ConfigurationError         2   an option, a file or a combination of them is wrong
     ├── AccessError                3   authentication failed, or a permission is missing
     ├── SourceError                4   the Pulsar cluster or what it holds
@@ -18,11 +19,22 @@ what to do about it. No message holds a secret: errors are built from references
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class BackupError(Exception):
     """Base of all errors that a run of ours raises on purpose."""
 
     exit_code = 1
+
+
+class SeveralErrors(BackupError):
+    """Several errors that were found at once, a line each; the exit code is that of the first."""
+
+    def __init__(self, errors: Iterable[BackupError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(dict.fromkeys(map(str, self.errors))))
+        self.exit_code = self.errors[0].exit_code
 
 
 class ConfigurationError(BackupError):

@@ -141,19 +141,19 @@ def arguments(
     return [f"--service_url={broker.service_url}", *topic_options, *destination.options, *options]
 
 
-def run_job(argv: Sequence[str]) -> Run:
-    """Run the job in this process."""
+def run_job(argv: Sequence[str], *, summary: bool = True) -> Run:
+    """Run the job in this process; without ``summary`` the options stay as they are."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()) as errors:
-        summary = Path(folder, "summary.json")
+        written = Path(folder, "summary.json")
         try:
-            code = main([*argv, f"--summary_file={summary}"])
+            code = main([*argv, f"--summary_file={written}"] if summary else argv)
         finally:
             # The job sets logging up for a process of its own.
             root.handlers[:] = handlers
             root.setLevel(level)
-        return Run(code, errors.getvalue(), json.loads(summary.read_bytes()) if summary.exists() else {})
+        return Run(code, errors.getvalue(), json.loads(written.read_bytes()) if written.exists() else {})
 
 
 def backup(broker: PulsarStandalone, topics: str | Sequence[str], destination: Destination, *options: str) -> Run:

@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from tests.pipelines.backups import arguments, backup, refused, run_process
+from tests.pipelines.backups import arguments, backup, refused, run_job, run_process
 from tests.pipelines.reading_back import assert_holds, messages_in
 from transforms.testing.producers import produce
 
@@ -61,3 +61,23 @@ def test_a_port_where_nothing_listens_is_said_at_once(broker, topic, bucket):
     run = run_process(argv)
     assert run.code == 4
     assert "Nothing listens at 127.0.0.1:1" in run.errors
+
+
+@pytest.mark.parametrize("by", ["a token in a file", "a certificate", "https"])
+def test_over_tls_with_trusted_certificates(secured_broker, guarded, bucket, tmp_path, by):
+    sent = produce(secured_broker.service_url, guarded, 50, token=secured_broker.token("admin"))
+    reader = secured_broker.authority.sign("reader")
+    (tmp_path / "key").write_text(secured_broker.token("reader"))
+    url = secured_broker.tls_admin_url if by == "https" else secured_broker.tls_service_url
+    login = [f"--tls_cert={reader.certificate}", f"--tls_key={reader.key}"]
+    options = [
+        f"--tls_trust_certs={secured_broker.authority.certificate}",
+        f"--admin_url={secured_broker.tls_admin_url}",
+        "--subscription=ours",
+        *(login if by == "a certificate" else [f"--token=file:{tmp_path}/key"]),
+    ]
+    argv = [f"--service_url={url}", *arguments(secured_broker, guarded, bucket, options)[1:]]
+    run = run_job(argv)
+    assert run.code == 0, run.errors
+    assert_holds(messages_in(bucket), {guarded: [each.position for each in sent]})
+    assert run.summary["partitions"][0]["acknowledged_before"] is not None

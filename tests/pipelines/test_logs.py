@@ -90,7 +90,7 @@ def test_with_json_each_error_is_an_object_with_the_exit_code(options, code):
 def test_as_text_an_error_is_a_sentence_behind_its_word():
     run = run_job(["--service_url=pulsar://127.0.0.1:1", "--topic=orders", "--destination=file:///tmp/x/", "--topic"])
     assert run.code == 2
-    assert run.errors == "error: argument --topic: expected one argument. --help lists the options.\n"
+    assert run.errors == "error: --topic: needs a value. --help lists the options.\n"
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,17 @@ but a connection that a router has forgotten hangs as long, and Complete may be 
 REQUEST_LIMIT = 900.0
 """Seconds for a request in all: an answer that trickles in byte by byte never meets a timeout."""
 
+#: What the text of an error of the HTTP client holds, the first that fits.
+_REASONS = {
+    "Failed to resolve": "the host name cannot be resolved",
+    "refused": "the connection was refused",
+    "timed out": "nothing came in time",
+    "CERTIFICATE_VERIFY_FAILED": "the certificate is not trusted",
+    "WRONG_VERSION_NUMBER": "the port is without TLS",
+    "SSLError": "TLS failed",
+    "Connection aborted": "the connection was broken off",
+}
+
 _PIECE = 1 << 18
 """Bytes read at once. What is short of a piece when a connection breaks is read again."""
 
@@ -294,8 +305,14 @@ def _failure(operation: str, key: str, error: Exception) -> Failure:
     if isinstance(cause, _RedirectedError):
         return Failure(operation, key, cause.status, "Redirected")
     if isinstance(error, CosException | requests.RequestException):
-        return Failure(operation, key, None, type(cause or error).__name__, str(error))
+        return Failure(operation, key, None, type(cause or error).__name__, _why(error))
     return Failure(operation, key, HTTPStatus.OK, "Unreadable", f"{type(error).__name__} in the answer")
+
+
+def _why(error: Exception) -> str:
+    """Why no answer came, in words: the text of the HTTP client is of its classes and pools."""
+    text = str(error)
+    return next((words for mark, words in _REASONS.items() if mark in text), "the connection failed")
 
 
 def _address(bucket: str, region: str | None, endpoint: str | None) -> Mapping[str, Any]:

@@ -79,7 +79,7 @@ def parse_credentials(reference: str, *, metadata_url: str = METADATA_URL) -> Cr
     if kind == "cvm-role" and name:
         return RoleCredentials(name, metadata_url)
     # What was given may be a secret pasted by mistake, so it is not repeated.
-    raise ConfigurationError(f"The reference to the COS credentials is of no known form. {_FORMS}")
+    raise ConfigurationError(f"--cos_credentials: the reference to the COS credentials is of no known form. {_FORMS}")
 
 
 class EnvironmentCredentials:
@@ -182,7 +182,9 @@ class RoleCredentials:
                 float(answer["ExpiredTime"]),
             )
         except (OSError, http.client.HTTPException) as error:
-            message = f"The metadata service gave no key for the role {self._role}: {error}. {cure}"
+            reason = getattr(error, "reason", None)  # text, of an answer that is an error
+            said = reason.strerror if isinstance(reason, OSError) and reason.strerror else error
+            message = f"The metadata service gave no key for the role {self._role}: {said}. {cure}"
             raise AccessError(message) from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             # The answer may hold a secret, so it is not quoted.

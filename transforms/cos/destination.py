@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlencode, urlsplit
 
 from transforms.cos.client import CosClient
 from transforms.cos.cos_store import CONTENT_CRC64, EQUAL_BY, META, CosStore
 from transforms.cos.credentials import parse_credentials
 from transforms.cos.folder_store import FolderStore
-from transforms.cos.retry import DEADLINE, Place, RetryPolicy
+from transforms.cos.retry import DEADLINE, Place, RequestFailed, RetryPolicy
 from transforms.cos.store import ObjectStore
 from transforms.errors import ConfigurationError
 
@@ -33,8 +36,9 @@ REGIONS = frozenset(
 )
 """The regions of TDMQ message backup. COS has more, so another one is only worth a warning."""
 
-CHECK_DEADLINE = 15.0
-"""Seconds that ``check_writable`` tries again: somebody is waiting for the answer."""
+# Seconds. Somebody waits for the answer of a check: for how long it is tried again, and for a byte of an answer.
+_CHECK_DEADLINE = 4.0
+_CHECK_TIMEOUT = 4.0
 
 # Limits of COS: bucket names, object tags and user metadata.
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?-[0-9]+")
@@ -162,36 +166,80 @@ def open_store(destination: Destination) -> ObjectStore:
 def _new_store(destination: Destination) -> CosStore | FolderStore:
     if destination.bucket is None:
         return FolderStore(destination.folder or "/")
-    place = Place(destination.bucket, destination.region, destination.endpoint, destination.credentials)
-    client = CosClient(
-        bucket=destination.bucket,
-        region=destination.region,
-        endpoint=destination.endpoint,
-        credentials=parse_credentials(destination.credentials),
-    )
+    return _cos_store(destination, _new_client(destination))
+
+
+def _cos_store(destination: Destination, client: CosClient) -> CosStore:
+    place = Place(destination.bucket or "", destination.region, destination.endpoint, destination.credentials)
     policy = RetryPolicy(deadline=destination.retry_deadline)
     return CosStore(client, place, headers=dict(destination.headers), policy=policy)
 
 
-def check_writable(store: ObjectStore, destination: Destination) -> None:
+def _new_client(destination: Destination, **limits: float) -> CosClient:
+    return CosClient(
+        bucket=destination.bucket or "",
+        region=destination.region,
+        endpoint=destination.endpoint,
+        credentials=parse_credentials(destination.credentials),
+        **limits,  # type: ignore[arg-type]
+    )
+
+
+class Writable(NamedTuple):
+    """What is found of a destination that can be written to."""
+
+    case_blind: bool
+    """Keys that differ in case only are the same object there."""
+    warnings: list[str]
+
+
+def check_writable(destination: Destination) -> Writable:
     """Prove that the prefix can be listed, written and cleaned, with an empty object under ``_spool/``.
 
-    Raises AccessError or DestinationError; each cause has its own sentence: no such bucket or another region, a wrong
-    or expired key, a missing permission (named), a wrong clock, a full or read-only folder. Does not prove the
-    permissions for multipart uploads, which only large files need.
+    Leaves nothing behind. Raises AccessError or DestinationError; each cause has its own sentence: no such bucket or
+    another region, a wrong or expired key, a missing permission (named), a wrong clock, a full or read-only folder.
+    Does not prove the permissions for multipart uploads, which only large files need.
     """
-    if isinstance(store, CosStore):
-        store = store.with_deadline(CHECK_DEADLINE)
-    spool = f"{destination.prefix}_spool/"
-    next(iter(store.list_keys(spool)), None)
+    if destination.bucket is None:
+        return Writable(_check_folder(Path(destination.folder or "/")), [])
+    client = _new_client(destination, timeout=_CHECK_TIMEOUT, request_limit=_CHECK_TIMEOUT)
+    _probe(_cos_store(destination, client).with_deadline(_CHECK_DEADLINE), destination.prefix)
+    try:
+        versioned = client.was_versioned()
+    except RequestFailed:
+        return Writable(False, [])  # it need not be allowed; without it, each file is looked for as well
+    warning = (
+        f"versioning is or was on in bucket {destination.bucket}, and there COS overwrites although it is told not to. "
+        "So each file is looked for before it is written, which costs a request more; a bucket that never had "
+        "versioning is better."
+    )
+    return Writable(False, [warning] if versioned else [])
+
+
+def _probe(store: ObjectStore, prefix: str) -> None:
+    spool = f"{prefix}_spool/"
     probe = f"{spool}probe-{uuid.uuid4().hex}"
+    next(iter(store.list_keys(spool)), None)
     store.put(probe, b"", {})
     store.delete_parts([probe])
 
 
-def is_case_blind(store: ObjectStore) -> bool:
-    """Tell whether keys that differ in case only are the same object there."""
-    return isinstance(store, FolderStore) and store.is_case_blind()
+def _check_folder(folder: Path) -> bool:
+    """Give whether it is case-blind."""
+    made = _missing_folders(folder / "_spool")
+    try:
+        store = FolderStore(folder)
+        _probe(store, "")
+        return store.is_case_blind()
+    finally:
+        for each in made:
+            with contextlib.suppress(OSError):
+                each.rmdir()
+
+
+def _missing_folders(folder: Path) -> list[Path]:
+    """What a check creates on its way, the innermost first."""
+    return [each for each in (folder, *folder.parents) if not each.exists()]
 
 
 def _bucket_problems(url: str, bucket: str, prefix: str) -> Iterable[str]:
@@ -229,7 +277,7 @@ def _region_problems(region: str | None, endpoint: str | None) -> Iterable[str]:
             fine = False
         if not fine:
             # Not quoted: it may hold a password.
-            yield "--cos_endpoint is not of the form http[s]://HOST[:PORT]."
+            yield "--cos_endpoint is not of the form http[s]://HOST[:PORT], such as http://127.0.0.1:9000."
 
 
 def _folder_problems(url: str, path: str) -> Iterable[str]:
@@ -243,9 +291,9 @@ def _folder_problems(url: str, path: str) -> Iterable[str]:
 
 def _header_problems(storage_class: str | None, acl: str | None) -> Iterable[str]:
     if storage_class and not _STORAGE_CLASS.fullmatch(storage_class):
-        yield f"The storage class {storage_class!r} is not one of COS's, such as STANDARD_IA or ARCHIVE."
+        yield f"--storage_class={storage_class} is none of COS's storage classes, such as STANDARD_IA or ARCHIVE."
     if acl and acl not in _ACLS:
-        yield f"The ACL {acl!r} is none of {', '.join(_ACLS)}."
+        yield f"--acl={acl} is none of {', '.join(_ACLS)}."
 
 
 def _sse_headers(sse: str | None, problems: list[str]) -> Mapping[str, str]:
@@ -255,29 +303,29 @@ def _sse_headers(sse: str | None, problems: list[str]) -> Mapping[str, str]:
         return {name: sse} if sse else {}
     if kind == "kms" and re.fullmatch(r"[A-Za-z0-9-]*", key_id):
         return {name: "cos/kms", **({f"{name}-cos-kms-key-id": key_id} if key_id else {})}
-    problems.append(f"The server-side encryption {sse!r} is none of AES256, kms and kms:KEY-ID.")
+    problems.append(f"--server_side_encryption={sse} is none of AES256, kms and kms:KEY-ID.")
     return {}
 
 
 def _tag_problems(tags: Mapping[str, str]) -> Iterable[str]:
     if len(tags) > _MOST_TAGS:
-        yield f"There are {len(tags)} tags, and COS allows {_MOST_TAGS} to an object."
+        yield f"--tag: there are {len(tags)} tags, and COS allows {_MOST_TAGS} to an object."
     for name, value in tags.items():
         if not 0 < len(name) <= _LONGEST_TAG or len(value) > _LONGEST_TAG_VALUE:
             allowed = f"{_LONGEST_TAG} characters, {_LONGEST_TAG_VALUE} for the value"
-            yield f"The tag {name!r} is empty or longer than COS allows ({allowed})."
+            yield f"--tag: the tag {name!r} is empty or longer than COS allows ({allowed})."
 
 
 def _metadata_problems(metadata: Mapping[str, str]) -> Iterable[str]:
     for name, value in metadata.items():
         if not _METADATA_NAME.fullmatch(name):
-            yield f"The metadata name {name!r} may hold only letters, digits and -."
+            yield f"--metadata: the name {name!r} may hold only letters, digits and -."
         if name.lower() in _RESERVED_METADATA:
-            yield f"The metadata name {name!r} is used by the backup itself: choose another."
+            yield f"--metadata: the name {name!r} is used by the backup itself: choose another."
         if not value.isascii() or not value.isprintable() or value != value.strip():
-            yield f"The value of the metadata {name!r} may hold only printable ASCII, without blanks at its ends."
+            yield f"--metadata: the value of {name!r} may hold only printable ASCII, without blanks at its ends."
         if len(META + name + value) > _LARGEST_METADATA:
-            yield f"The metadata {name!r} has more than the {_LARGEST_METADATA} bytes that COS allows."
+            yield f"--metadata: {name!r} has more than the {_LARGEST_METADATA} bytes that COS allows."
     total = sum(len(META + name + value) for name, value in metadata.items())
     if total > _METADATA_ROOM:
-        yield f"The metadata has {total} bytes in all, and there is room for {_METADATA_ROOM}."
+        yield f"--metadata: there are {total} bytes in all, and there is room for {_METADATA_ROOM}."

@@ -173,6 +173,8 @@ def _destination_problem(failure: Failure, place: Place, target: str) -> str:
         return f"{place} cannot be reached. Check --cos_region, --cos_endpoint and the network."
     if HTTPStatus.MULTIPLE_CHOICES <= failure.status < HTTPStatus.BAD_REQUEST:
         return f"COS says that {place} is to be asked for elsewhere. Check --cos_region."
+    if failure.code == "Unknown" and failure.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return f"What answers for {place} is not COS. Check --cos_endpoint, and for a proxy in between."
     if failure.code == CRC_MISMATCH:
         return f"COS stored other bytes than were sent to {target}. Is there a proxy in between that changes them?"
     return f"COS refused a request to {place}."

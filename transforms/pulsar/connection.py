@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 
 from transforms.errors import ConfigurationError
 
 #: What a role's key looks like: a JSON web token.
 _TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*")
+#: Header, claims and signature of a JSON Web Token (RFC 7519).
+_TOKEN_PARTS = 3
 _FORMS = "Give env:NAME (a variable of the environment) or file:PATH."
 
 
@@ -38,7 +43,7 @@ class PulsarConnection:
         for option, url in (("service_url", self.service_url), ("admin_url", self.admin_url)):
             if url is not None and "@" in url:
                 # Not quoted, and nothing else is said of it: what stands before the @ may be a password.
-                found.append(f"--{option} must not hold a user or a password: give the role's key in --token.")
+                found.append(f"--{option} must hold neither user nor password. Give the role's key in --token.")
         if found:
             return found
         if not self.service_url.startswith(("pulsar://", "pulsar+ssl://", "http://", "https://")):
@@ -86,3 +91,18 @@ def read_token(reference: str) -> str:
         return token
     # What stands here may be the token itself, so it is not repeated.
     raise ConfigurationError(f"--token: not a reference. {_FORMS}")
+
+
+def token_fault(token: str) -> str:
+    """What can be told of a token that was refused, in a sentence that repeats nothing of it but its last day."""
+    parts = token.split(".")
+    if len(parts) != _TOKEN_PARTS or not all(parts):
+        return "It has not the form of a role's key: three parts with dots between them."
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        expires = datetime.fromtimestamp(claims["exp"], timezone.utc)
+    except (ValueError, KeyError, TypeError, OverflowError, OSError):
+        expires = None
+    if expires is not None and expires <= datetime.now(timezone.utc):
+        return f"It expired at {expires:%Y-%m-%dT%H:%M:%SZ}."
+    return "It is not whole, or belongs to another cluster or to a role that is gone."

@@ -13,11 +13,11 @@ from transforms.errors import BackupError, SourceError, TopicNotFoundError
 from transforms.memory import MESSAGE_BYTES, MemoryWatch
 from transforms.pulsar.chunks import PassedEntries
 from transforms.pulsar.client import ClientError, MessageReader, NoMessageInTime, PulsarClient, start_of
+from transforms.pulsar.ends import check_reachable
 from transforms.pulsar.entries import stored_entries
 from transforms.pulsar.ledgers import Gap, Ledgers
 from transforms.pulsar.messages import ClientMessage, TopicPartition
 from transforms.pulsar.positions import Position
-from transforms.pulsar.resolve import check_reachable
 
 _log = logging.getLogger(__name__)
 
@@ -223,7 +223,9 @@ class PartitionFeed:
         if isinstance(trouble, TopicNotFoundError):
             raise trouble
         if time.monotonic() > self._answered + self._retry_seconds:
-            check_reachable(self._client.connection)  # knows better why, where it cannot be reached
+            check_reachable(
+                self._client.connection, self._partition.name
+            )  # knows better why, where it cannot be reached
             raise trouble
         _log.info("%s Trying again.", trouble)
         with self._changed:

@@ -6,28 +6,28 @@ to the run, whatever its publish time; nothing is filtered out that a cumulative
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
 
-from transforms.errors import ConfigurationError, SourceError, TrimmedError
-from transforms.pulsar import wire
+from transforms.at_once import at_once
+from transforms.errors import BackupError, ConfigurationError, SeveralErrors, SourceError, TrimmedError
 from transforms.pulsar.admin import PulsarAdmin
-from transforms.pulsar.client import PulsarClient, connect, full_topic_name
+from transforms.pulsar.client import PulsarClient, connect, disconnect, full_topic_name
 from transforms.pulsar.connection import PulsarConnection
-from transforms.pulsar.ends import login_of, partition_ends
+from transforms.pulsar.ends import forbidden, partition_ends, partitions_of
 from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.points import EARLIEST_POINT, NOW, Point
 from transforms.pulsar.positions import EARLIEST, Position
 from transforms.pulsar.restriction import PartitionRange
+from transforms.pulsar.subscriptions import SubscriptionState, cursor_of, mark_of, refuse_holes, subscription_state
 
 #: Seconds to wait for a message that the broker has said to be there.
-_PATIENCE = 10.0
-_AT_ONCE = 16
-
-_log = logging.getLogger(__name__)
+_PATIENCE = 6.0
+#: Seconds for a request of the client while positions are looked for: the broker has answered us just before.
+_OPERATION_TIMEOUT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,63 +55,134 @@ class Resolution:
     """Where the subscription may be moved to what has been stored."""
     gaps: list[Gap] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    missing: set[TopicPartition] = field(default_factory=set)
+    """Where the subscription is not there yet."""
+    stands: dict[TopicPartition, Position] = field(default_factory=dict)
+    """The first entry that the subscription has not acknowledged, where it is there and the broker tells."""
 
 
 def resolve(request: Request) -> Resolution:
     """Find the partitions and the stretch of each; create the subscription where it is missing.
 
-    Raises TopicNotFoundError for a topic that does not exist, TrimmedError for a start that is no longer there
-    (unless told to continue), SourceError and AccessError for what the broker refuses.
+    Raises as ``examine`` does.
     """
-    check_reachable(request.connection)
-    client = connect(request.connection)
-    partitions = [partition for topic in request.topics for partition in client.partitions(topic)]
-    partitions = list(dict.fromkeys(partitions))
+    return secure(request, examine(request))
+
+
+def examine(request: Request) -> Resolution:
+    """Find the partitions and the stretch of each; creates nothing.
+
+    Raises TopicNotFoundError for a topic that does not exist, TrimmedError for a start that is no longer there
+    (unless told to continue), SourceError and AccessError for what the broker refuses; SeveralErrors for several
+    topics.
+    """
+    found = at_once([partial(partitions_of, request.connection, topic) for topic in request.topics])
+    partitions = list(dict.fromkeys(partition for of_topic in found for partition in of_topic))
     if len(partitions) > 1 and (request.start.message or request.end.message):
         raise ConfigurationError(
             f"--start and --end as a message id name a place in one partition, and there are {len(partitions)} "
             f"({partitions[0].name}, …). Give one partition as --topic, or a date-time."
         )
+    return _resolved(request, partitions, create=False)
+
+
+def secure(request: Request, found: Resolution) -> Resolution:
+    """Create the subscription where ``examine`` found it missing, and look again: what is behind it now stays."""
+    if not found.missing:
+        return found
+    return _resolved(request, [each.partition for each in found.ranges], create=True)
+
+
+def _resolved(request: Request, partitions: Sequence[TopicPartition], *, create: bool) -> Resolution:
     resolution = Resolution()
     if request.subscription is None:
         resolution.warnings.append(
             "no --subscription: the broker deletes messages as its retention says, read or not, and without a "
             "subscription nothing keeps them until they are stored. A connected reader protects nothing."
         )
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="resolve") as pool:
-        for part in pool.map(lambda partition: _resolve_partition(client, request, partition), partitions):
-            resolution.ranges += part.ranges
-            resolution.acknowledge |= part.acknowledge
-            resolution.gaps += part.gaps
-            resolution.warnings += part.warnings
+    with _client(request.connection) as client:
+        try:
+            parts = at_once([partial(_resolve_partition, client, request, each, create) for each in partitions])
+        except SeveralErrors as several:
+            raise _first_of_each_topic(several) from None
+    for part in parts:
+        resolution.ranges += part.ranges
+        resolution.acknowledge |= part.acknowledge
+        resolution.gaps += part.gaps
+        resolution.warnings += part.warnings
+        resolution.missing |= part.missing
+        resolution.stands |= part.stands
     return resolution
 
 
-def check_reachable(connection: PulsarConnection) -> None:
-    """Connect and log in once; raises SourceError or AccessError that tell what the client calls a timeout alike."""
-    if connection.service_url.startswith("pulsar"):
-        token, tls = login_of(connection)
-        wire.connect(connection.service_url, token=token, tls=tls).close()
+@contextmanager
+def _client(connection: PulsarConnection) -> Iterator[PulsarClient]:
+    """A client that is less patient than the one that reads."""
+    hasty = replace(connection, operation_timeout=_OPERATION_TIMEOUT)
+    try:
+        yield connect(hasty)
+    finally:
+        disconnect(hasty)
 
 
-def _resolve_partition(client: PulsarClient, request: Request, partition: TopicPartition) -> Resolution:
+def _first_of_each_topic(several: SeveralErrors) -> BackupError:
+    """What is wrong with one partition is mostly wrong with all of them: say it once."""
+    by_topic: dict[str, BackupError] = {}
+    for error in several.errors:
+        by_topic.setdefault(str(error).partition("-partition-")[0].partition(": ")[0], error)
+    errors = list(by_topic.values())
+    return errors[0] if len(errors) == 1 else SeveralErrors(errors)
+
+
+@dataclass(slots=True)
+class _Subscription:
+    """What is known of the subscription of a partition."""
+
+    behind_last: Position | None
+    """As it is told when the subscription stood: only what came before is sure to be still there."""
+    stands: Position | None = None
+    missing: bool = False
+    at_start: bool = False
+    """It was missing, and admin REST creates it at the start point."""
+
+
+def _subscription(
+    client: PulsarClient, request: Request, partition: TopicPartition, behind_last: Position | None, create: bool
+) -> _Subscription:
+    name = request.subscription
+    if name is None:
+        return _Subscription(behind_last)
+    state = subscription_state(request.connection, partition, name)
+    if state is SubscriptionState.FORBIDDEN:
+        raise forbidden(partition, name)
+    missing = state is SubscriptionState.MISSING
+    if missing and not create:
+        return _Subscription(behind_last, missing=True, at_start=_admin_creates(request))
+    at_start = missing and _admin_creates(request) and _create(client, request, partition)
+    ends = partition_ends(request.connection, partition, name, create_at_end=request.start.word == "latest")
+    cursor = cursor_of(request.connection, partition, name)
+    refuse_holes(partition, name, cursor)
+    return _Subscription(ends.behind_last, ends.unacknowledged or mark_of(cursor), at_start=at_start)
+
+
+def _resolve_partition(client: PulsarClient, request: Request, partition: TopicPartition, create: bool) -> Resolution:
     resolution = Resolution()
     # First, because what is asked next must not create the topic.
-    behind_last = partition_ends(request.connection, partition).behind_last
-    created = request.subscription is not None and _create_subscription(client, request, partition)
-    stands = None
-    if request.subscription is not None:
-        ends = partition_ends(
-            request.connection, partition, request.subscription, create_at_end=request.start.word == "latest"
-        )
-        # Only what came before the subscription stood is sure to be still there.
-        behind_last, stands = ends.behind_last, ends.unacknowledged or _told_by_admin(request, partition)
+    ends = partition_ends(request.connection, partition)
+    subscription = _subscription(client, request, partition, ends.behind_last, create)
+    behind_last, stands = subscription.behind_last, subscription.stands
+    if stands is not None:
+        resolution.stands[partition] = stands
+    if subscription.missing:
+        resolution.missing.add(partition)
     first = _first(client, request, partition) if behind_last is not None else None
     if behind_last is None or first is None:
         if request.start.message is not None:
             _trimmed(request, resolution, partition, request.start.message, None)
         resolution.ranges.append(PartitionRange(partition, EARLIEST, EARLIEST))
         return resolution
+    if subscription.missing:
+        stands = behind_last if request.start.word == "latest" else first  # where subscribing will create it
     stop = _stop(client, request, partition, behind_last)
     start = _start(client, request, partition, first, behind_last, stands)
     if start.ledger < first.ledger:
@@ -125,7 +196,7 @@ def _resolve_partition(client: PulsarClient, request: Request, partition: TopicP
     resolution.ranges.append(PartitionRange(partition, start, max(start, stop)))
     if request.subscription is not None:
         # Before the first message there is nothing to be acknowledged by mistake.
-        if created or start <= first or (stands is not None and stands >= start):
+        if subscription.at_start or start <= first or (stands is not None and stands >= start):
             resolution.acknowledge.add(partition)
         else:
             resolution.warnings.append(
@@ -136,27 +207,16 @@ def _resolve_partition(client: PulsarClient, request: Request, partition: TopicP
     return resolution
 
 
-def _told_by_admin(request: Request, partition: TopicPartition) -> Position | None:
-    """Where the subscription stands, of brokers that tell it by admin REST only."""
-    if request.connection.admin_url is None:
-        return None
-    cursors = PulsarAdmin(request.connection).internal_stats(partition).get("cursors", {})
-    marked = cursors.get(request.subscription, {}).get("markDeletePosition")
-    return Position(*map(int, marked.split(":"))).next_entry() if marked else None
+def _admin_creates(request: Request) -> bool:
+    """Whether a missing subscription is created at the start point itself, which only admin REST can."""
+    return request.connection.admin_url is not None and not request.start.word
 
 
-def _create_subscription(client: PulsarClient, request: Request, partition: TopicPartition) -> bool:
-    """Create it at the start point, which only the admin interface can; True if it was missing and is there now."""
-    if client.connection.admin_url is None or request.subscription is None:
-        return False
-    admin = PulsarAdmin(client.connection)
-    if request.start.word or request.subscription in admin.subscriptions(partition):
-        return False  # earliest and latest are places at which subscribing creates it
+def _create(client: PulsarClient, request: Request, partition: TopicPartition) -> bool:
     start = request.start.message or _at_time(client, request, partition, request.start)
-    if start is None:
-        return False
-    admin.create_subscription(partition, request.subscription, start)
-    return True
+    if start is not None and request.subscription is not None:
+        PulsarAdmin(client.connection).create_subscription(partition, request.subscription, start)
+    return start is not None
 
 
 def _first(client: PulsarClient, request: Request, partition: TopicPartition) -> Position | None:

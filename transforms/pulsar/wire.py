@@ -17,13 +17,13 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from urllib.parse import urlsplit
 
 from transforms.errors import AccessError, BackupError, ConfigurationError, SourceError
+from transforms.pulsar.connection import token_fault
 from transforms.pulsar.protobuf import Fields, ProtocolError, encode
+from transforms.pulsar.reach import SilenceError, Target, Tls, explain_unreachable, open_socket
 
 _PORTS = {"pulsar": 6650, "pulsar+ssl": 6651}
 #: The newest version of which we know the commands we use; brokers answer older clients in their way.
@@ -31,6 +31,9 @@ _PROTOCOL_VERSION = 19
 #: A list of topics is one frame. Above that it is no Pulsar: "HTTP" read as a size is 1.2 GB.
 _MAX_FRAME = 256 << 20
 _SIZE = 4
+#: Seconds for finding a host and being let in; less than for a request, which may have to load a topic.
+CONNECT_TIMEOUT = 5.0
+TIMEOUT = 8.0
 _AUTHENTICATION_ERROR, _AUTHORIZATION_ERROR = 3, 4
 
 
@@ -46,26 +49,21 @@ class Kind(enum.IntEnum):
     SEND_ERROR = 8
     MESSAGE = 9
     FLOW = 11
+    UNSUBSCRIBE = 12
+    SUCCESS = 13
     ERROR = 14
+    CLOSE_CONSUMER = 16
     PRODUCER_SUCCESS = 17
     PING = 18
     PONG = 19
+    PARTITIONED_METADATA = 21
+    PARTITIONED_METADATA_RESPONSE = 22
     LOOKUP = 23
     LOOKUP_RESPONSE = 24
     GET_LAST_MESSAGE_ID = 29
     GET_TOPICS_OF_NAMESPACE = 32
     GET_TOPICS_OF_NAMESPACE_RESPONSE = 33
     AUTH_CHALLENGE = 36
-
-
-@dataclass(frozen=True)
-class Tls:
-    """PEM files for ``pulsar+ssl://``: who is trusted (by default the system's authorities), and who we are."""
-
-    trust_certs: str | None = None
-    certificate: str | None = None
-    key: str | None = None
-    verify_hostname: bool = True
 
 
 class ServerRefusal(Exception):
@@ -82,7 +80,7 @@ class NoAnswerError(SourceError):
 
 
 def topics_of_namespace(
-    service_url: str, namespace: str, *, token: str | None = None, tls: Tls | None = None, timeout: float = 10
+    service_url: str, namespace: str, *, token: str | None = None, tls: Tls | None = None, timeout: float = TIMEOUT
 ) -> set[str]:
     """List the persistent topics of ``tenant/namespace`` by their full names, creating nothing.
 
@@ -117,60 +115,92 @@ def topics_of_namespace(
 
 
 def connect(
-    service_url: str, *, token: str | None = None, tls: Tls | None = None, timeout: float = 10, proxy_to: str = ""
+    service_url: str,
+    *,
+    token: str | None = None,
+    tls: Tls | None = None,
+    timeout: float = TIMEOUT,
+    proxy_to: str = "",
 ) -> Connection:
     """Connect and authenticate to the first host of ``service_url`` that answers.
 
     Where the host is a Pulsar proxy, ``proxy_to`` is the address of the broker behind it that is meant.
 
     ``service_url`` is ``pulsar://host[:port]`` or ``pulsar+ssl://…``, with several hosts separated by commas. (An
-    ``http://`` address has no binary protocol: ask admin REST there.) ``timeout`` is in seconds, for each host and
-    each request; looking up a host name is not bounded by it.
+    ``http://`` address has no binary protocol: ask admin REST there.) ``timeout``, in seconds, is for each request. To
+    find the hosts and to be let in takes no longer than ``CONNECT_TIMEOUT`` in all, nor than ``timeout``.
 
     Raises ConfigurationError for an address or TLS file that is wrong; AccessError when the broker refuses who we are;
     SourceError when no host answers as a Pulsar broker, with the reason of each.
     """
     scheme, hosts = _parse(service_url)
-    context = _context(tls or Tls()) if scheme == "pulsar+ssl" else None
+    tls = tls or Tls()
+    context = tls.context() if scheme == "pulsar+ssl" else None
+    method, secret = _login(token, tls if context is not None else None)
+    login: dict[int, int | str | bytes] = {1: "tdmq-backup", 4: _PROTOCOL_VERSION}
+    if method:
+        login |= {5: method, 3: secret}
+    if proxy_to:
+        login[6] = proxy_to.partition("://")[2]
+    deadline = time.monotonic() + min(CONNECT_TIMEOUT, timeout)
     reasons = []
-    for host, port in hosts:
+    for number, (host, port) in enumerate(hosts):
+        patience = max(deadline - time.monotonic(), 0.1) / (len(hosts) - number)
+        target = Target("--service_url", f"{host}:{port}", context is not None, has_certificate=bool(tls.certificate))
         try:
-            return _connect(host, port, context, token, timeout=timeout, proxy_to=proxy_to)
-        except SourceError as error:
-            reasons.append(str(error))
+            return _connect(host, port, context, login, patience=patience, timeout=timeout)
+        except ServerRefusal as refusal:
+            raise _refused(target.where, refusal, token, tls if method == "tls" else None) from refusal
+        except (OSError, ProtocolError) as error:
+            reasons.append(str(explain_unreachable(error, target, patience)))
     raise SourceError(" ".join(reasons))
 
 
+def _login(token: str | None, tls: Tls | None) -> tuple[str, str]:
+    """The method of authentication and what it sends; none where nothing says who we are."""
+    if token is not None:
+        return "token", token
+    return ("tls", "") if tls is not None and tls.certificate is not None else ("", "")
+
+
 def _connect(
-    host: str, port: int, context: ssl.SSLContext | None, token: str | None, *, timeout: float, proxy_to: str
+    host: str,
+    port: int,
+    context: ssl.SSLContext | None,
+    login: dict[int, int | str | bytes],
+    *,
+    patience: float,
+    timeout: float,
 ) -> Connection:
-    where = f"{host}:{port}"
-    with _named(where, tls=context is not None, timeout=timeout), contextlib.ExitStack() as undo:
-        plain = undo.enter_context(socket.create_connection((host, port), timeout))
-        secure = plain if context is None else undo.enter_context(context.wrap_socket(plain, server_hostname=host))
-        connection = Connection(secure, timeout)
-        login: dict[int, int | str] = {} if token is None else {5: "token", 3: token}
+    deadline = time.monotonic() + patience
+    with contextlib.ExitStack() as undo:
+        plain = undo.enter_context(open_socket(host, port, patience))
         try:
-            if proxy_to:
-                login[6] = proxy_to.partition("://")[2]
-            connection.request(Kind.CONNECT, {1: "tdmq-backup", 4: _PROTOCOL_VERSION, **login})
-        except ServerRefusal as refusal:
-            raise _refused(where, refusal, token) from refusal
+            plain.settimeout(max(deadline - time.monotonic(), 0.1))
+            secure = plain if context is None else undo.enter_context(context.wrap_socket(plain, server_hostname=host))
+            connection = Connection(secure, timeout)
+            connection.send(Kind.CONNECT, login)
+            connection.answer(deadline)
+        except TimeoutError:
+            raise SilenceError from None
         undo.pop_all()
         return connection
 
 
-def _refused(where: str, refusal: ServerRefusal, token: str | None) -> BackupError:
+def _refused(where: str, refusal: ServerRefusal, token: str | None, tls: Tls | None) -> BackupError:
     if refusal.code not in (_AUTHENTICATION_ERROR, _AUTHORIZATION_ERROR):
         return SourceError(f"The broker at {where} refuses the connection: {refusal.sentence!r}.")
-    if token is None:
+    if token is not None:
         return AccessError(
-            f"The broker at {where} wants a token ({refusal.sentence!r}). Give the role's key in --token."
+            f"The broker at {where} refuses the token ({refusal.sentence!r}). {token_fault(token)} Copy the role's key "
+            "from the console again."
         )
-    return AccessError(
-        f"The broker at {where} refuses the token ({refusal.sentence!r}). The key is wrong, has expired or belongs to "
-        "another cluster: copy the role's key from the console again."
-    )
+    if tls is not None:
+        return AccessError(
+            f"The broker at {where} does not take --tls_cert={tls.certificate} for a login ({refusal.sentence!r}). "
+            "Give the role's key in --token, or a certificate that the broker knows."
+        )
+    return AccessError(f"The broker at {where} wants a token ({refusal.sentence!r}). Give the role's key in --token.")
 
 
 class Connection:
@@ -199,7 +229,7 @@ class Connection:
         is no answer.
         """
         self.send(kind, fields, tail)
-        return self._answer(time.monotonic() + self._timeout)[1]
+        return self.answer(time.monotonic() + self._timeout)[1]
 
     def message(self) -> tuple[Fields, bytes]:
         """Wait for the next message of a subscription: its command, and the entry as it is stored.
@@ -208,11 +238,12 @@ class Connection:
         """
         deadline = time.monotonic() + self._timeout
         while True:
-            kind, command, tail = self._answer(deadline)
+            kind, command, tail = self.answer(deadline)
             if kind == Kind.MESSAGE:
                 return command, tail
 
-    def _answer(self, deadline: float) -> tuple[int, Fields, bytes]:
+    def answer(self, deadline: float) -> tuple[int, Fields, bytes]:
+        """Wait for what the broker sends next: its kind, its fields, and the tail. Raises as ``request`` does."""
         while True:
             answered, answer, tail = self._receive(deadline)
             if answered == Kind.PING:
@@ -233,7 +264,7 @@ class Connection:
     def _receive(self, deadline: float) -> tuple[int, Fields, bytes]:
         (size,) = struct.unpack(">I", self._exactly(_SIZE, deadline))
         if not _SIZE <= size <= _MAX_FRAME:
-            raise ProtocolError
+            raise ProtocolError(size.to_bytes(_SIZE, "big"))
         frame = self._exactly(size, deadline)
         (command_size,) = struct.unpack(">I", frame[:_SIZE])
         command = Fields(frame[_SIZE : _SIZE + command_size])
@@ -265,7 +296,7 @@ def _parse(service_url: str) -> tuple[str, list[tuple[str, int]]]:
         )
     if "@" in rest:
         # Not quoted: what stands before the @ may be a password.
-        raise ConfigurationError("--service_url must not hold a user or a password: give the role's key in --token.")
+        raise ConfigurationError("--service_url must hold neither user nor password. Give the role's key in --token.")
     hosts = []
     for each in rest.rstrip("/").split(","):
         try:
@@ -277,60 +308,3 @@ def _parse(service_url: str) -> tuple[str, list[tuple[str, int]]]:
             raise ConfigurationError(f"--service_url {service_url!r} has no usable host in {each!r}: write host:port.")
         hosts.append((host, port or _PORTS[scheme]))
     return scheme, hosts
-
-
-def _context(tls: Tls) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=tls.trust_certs)
-        context.check_hostname = tls.verify_hostname
-        if tls.certificate is not None:
-            context.load_cert_chain(tls.certificate, tls.key)
-    except OSError as error:  # ssl.SSLError is one
-        files = ", ".join(file for file in (tls.trust_certs, tls.certificate, tls.key) if file)
-        raise ConfigurationError(
-            f"The TLS files cannot be used ({files}): {error.strerror or error}. --tls_trust_certs, --tls_cert and "
-            "--tls_key must name readable PEM files, and the key must belong to the certificate."
-        ) from error
-    return context
-
-
-@contextlib.contextmanager
-def _named(where: str, *, tls: bool, timeout: float) -> Iterator[None]:
-    """Turn what can happen while connecting to ``where`` into a sentence with cause and cure."""
-    try:
-        yield
-    except socket.gaierror as error:
-        raise SourceError(
-            f"The host name of {where} cannot be resolved. Check --service_url; an address inside a private network "
-            "is known only there."
-        ) from error
-    except ConnectionRefusedError as error:
-        raise SourceError(
-            f"Nothing listens at {where}: the connection was refused. Check host and port of --service_url, and that "
-            "the broker runs."
-        ) from error
-    except TimeoutError as error:
-        raise SourceError(
-            f"{where} did not answer within {timeout:g} s. Check host and port of --service_url, and that firewalls "
-            "and security groups let this machine through."
-        ) from error
-    except ssl.SSLCertVerificationError as error:
-        raise SourceError(
-            f"The certificate of {where} is not trusted: {error.verify_message}. Name its authority in "
-            "--tls_trust_certs, or correct the host in --service_url."
-        ) from error
-    except ssl.SSLError as error:
-        raise SourceError(
-            f"TLS with {where} failed: {error.reason or error}. Use pulsar:// if the port is without TLS; if the "
-            "broker wants a client certificate, give --tls_cert and --tls_key."
-        ) from error
-    except (ProtocolError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
-        other = "pulsar:// if the port is without TLS" if tls else "pulsar+ssl:// if the port wants TLS"
-        raise SourceError(
-            f"{where} does not answer as a Pulsar broker. Check the port of --service_url (6650, or 6651 with TLS, is "
-            f"usual; 8080 is admin REST), and use {other}."
-        ) from error
-    except OSError as error:
-        raise SourceError(
-            f"{where} cannot be reached: {error.strerror or error}. Check --service_url and this machine's network."
-        ) from error

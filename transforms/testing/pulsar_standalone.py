@@ -24,10 +24,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from transforms.testing.fetch import java, pulsar_distribution
 from transforms.testing.pulsar_admin import AdminError, PulsarAdmin
 from transforms.testing.server_process import ServerError, ServerProcess, free_ports
+
+if TYPE_CHECKING:
+    from transforms.testing.certificates import Authority
 
 SUPERUSER = "admin"
 
@@ -55,6 +59,8 @@ _FAST_TRIMMING = {
     "retentionCheckIntervalInSeconds": "5",
 }
 
+_PROVIDERS = "org.apache.pulsar.broker.authentication.AuthenticationProvider"
+
 _LOGGING = """
 Configuration:
   status: ERROR
@@ -74,23 +80,29 @@ class PulsarStandalone:
     """One broker. A context manager; or :meth:`start` and, in the end, :meth:`close`.
 
     ``authentication``: tokens signed with HS256 and authorization; ``token()`` makes them, ``grant`` of ``admin``
-    gives a role its rights. ``fast_trimming``: a ledger per ten entries, and what nothing keeps is deleted within
-    seconds. ``configuration``: keys of standalone.conf, over everything else.
+    gives a role its rights. ``tls``: TLS ports beside the others, at ``tls_service_url`` and ``tls_admin_url``, with a
+    certificate for 127.0.0.1 that ``authority`` has signed; another one of its certificates is, with
+    ``authentication``, a login too: its common name is the role. ``fast_trimming``: a ledger per ten entries, and what
+    nothing keeps is deleted within seconds. ``configuration``: keys of standalone.conf, over everything else.
     """
 
     def __init__(
         self,
         *,
         authentication: bool = False,
+        tls: bool = False,
         fast_trimming: bool = False,
         configuration: Mapping[str, str] | None = None,
         directory: Path | None = None,
     ) -> None:
         self._own_directory = directory is None
         self.directory = directory or Path(tempfile.mkdtemp(prefix="pulsar-standalone-"))
-        self._service_port, self._web_port, self._bookie_port = free_ports(3)
+        self._service_port, self._web_port, self._bookie_port, tls_port, tls_web_port = free_ports(5)
         self.service_url = f"pulsar://127.0.0.1:{self._service_port}"
         self.admin_url = f"http://127.0.0.1:{self._web_port}"
+        self.tls_service_url = f"pulsar+ssl://127.0.0.1:{tls_port}"
+        self.tls_admin_url = f"https://127.0.0.1:{tls_web_port}"
+        self.authority = self._authority() if tls else None
         self._key = secrets.token_bytes(32) if authentication else None
         self.admin = PulsarAdmin(self.admin_url, self.token(SUPERUSER) if authentication else None)
         self._process: ServerProcess | None = None
@@ -98,6 +110,7 @@ class PulsarStandalone:
             **self._base_settings(),
             **(_FAST_TRIMMING if fast_trimming else {}),
             **(self._security_settings() if authentication else {}),
+            **(self._tls_settings(tls_port, tls_web_port) if self.authority is not None else {}),
             **(configuration or {}),
         }
 
@@ -228,11 +241,27 @@ class PulsarStandalone:
         return {
             "authenticationEnabled": "true",
             "authorizationEnabled": "true",
-            "authenticationProviders": "org.apache.pulsar.broker.authentication.AuthenticationProviderToken",
+            "authenticationProviders": f"{_PROVIDERS}Token,{_PROVIDERS}Tls",
             "tokenSecretKey": key.as_uri(),
             "superUserRoles": SUPERUSER,
             "brokerClientAuthenticationPlugin": "org.apache.pulsar.client.impl.auth.AuthenticationToken",
             "brokerClientAuthenticationParameters": token.as_uri(),
+        }
+
+    def _authority(self) -> Authority:
+        from transforms.testing.certificates import Authority  # noqa: PLC0415 - only TLS needs cryptography
+
+        return Authority(self.directory)
+
+    def _tls_settings(self, port: int, web_port: int) -> dict[str, str]:
+        assert self.authority is not None  # noqa: S101 - for the type checker
+        broker = self.authority.sign("broker", ["127.0.0.1"])
+        return {
+            "brokerServicePortTls": str(port),
+            "webServicePortTls": str(web_port),
+            "tlsCertificateFilePath": str(broker.certificate),
+            "tlsKeyFilePath": str(broker.key),
+            "tlsTrustCertsFilePath": str(self.authority.certificate),
         }
 
 

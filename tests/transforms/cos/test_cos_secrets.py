@@ -59,7 +59,7 @@ def test_a_conflict_that_is_settled_is_no_noise_in_the_log(server, store, caplog
 def test_errors_and_their_tracebacks_hold_no_secret(server, destination, kind):
     server.faults.add(kind, times=1000)
     with pytest.raises(BackupError) as caught:
-        check_writable(open_store(destination), destination)
+        check_writable(destination)
     assert_clean("".join(traceback.format_exception(caught.value)))
 
 

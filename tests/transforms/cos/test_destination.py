@@ -86,9 +86,9 @@ def test_a_url_that_is_wrong_says_what_and_how_to_mend_it(url, sentence):
         ({"endpoint": "http://user:hidden@host"}, "--cos_endpoint is not of the form"),
         ({"endpoint": "http://host/path"}, "--cos_endpoint is not of the form"),
         ({"credentials": "AKIDhidden"}, "cvm-role:NAME"),
-        ({"storage_class": "cheap"}, "storage class 'cheap'"),
-        ({"acl": "public-read-write"}, "ACL"),
-        ({"sse": "rot13"}, "encryption 'rot13'"),
+        ({"storage_class": "cheap"}, "--storage_class=cheap"),
+        ({"acl": "public-read-write"}, "--acl=public-read-write"),
+        ({"sse": "rot13"}, "--server_side_encryption=rot13"),
         ({"tags": {str(number): "" for number in range(11)}}, "11 tags"),
         ({"tags": {"": "x"}}, "tag ''"),
         ({"tags": {"a": "x" * 257}}, "tag 'a'"),
@@ -166,57 +166,56 @@ def test_a_destination_travels_and_opens_one_store_for_each_process(destination)
 
 
 def test_a_writable_prefix_is_proved_and_left_clean(server, destination, tmp_path):
-    check_writable(open_store(destination), destination)
+    check_writable(destination)
     assert server.stored_keys(TEST_BUCKET) == []
     assert (server.requests["GetBucket"], server.requests["PutObject"], server.requests["DeleteObject"]) == (1, 1, 1)
     folder = parse_destination(f"file://{tmp_path}/new/folder/")
-    check_writable(open_store(folder), folder)
+    check_writable(folder)
     assert [path for path in (tmp_path / "new").rglob("*") if path.is_file()] == []
 
 
-def check(server, make_store, **options):
-    destination = parse_destination(f"cos://{TEST_BUCKET}/backup/", endpoint=server.endpoint)
-    check_writable(make_store(**options), destination)
+def check(server, bucket=TEST_BUCKET, **options):
+    check_writable(parse_destination(f"cos://{bucket}/backup/", endpoint=server.endpoint, **options))
 
 
 @pytest.mark.parametrize("operation", ["GetBucket", "PutObject", "DeleteObject"])
-def test_a_missing_permission_is_named(server, make_store, operation):
+def test_a_missing_permission_is_named(server, operation):
     server.faults.add("access-denied", operation=operation, times=100)
     with pytest.raises(AccessError, match=f"name/cos:{operation}"):
-        check(server, make_store)
+        check(server)
 
 
-def test_a_missing_bucket_or_another_region_is_named(server, make_store):
+def test_a_missing_bucket_or_another_region_is_named(server):
     with pytest.raises(DestinationError, match=r"no bucket other-1 \(region ap-beijing\).*--cos_region"):
-        check(server, make_store, bucket="other-1", region="ap-beijing")
+        check(server, bucket="other-1", region="ap-beijing")
 
 
-def test_a_bucket_of_another_region_that_redirects_is_named(server, make_store):
+def test_a_bucket_of_another_region_that_redirects_is_named(server):
     server.faults.add("redirect", times=100)
     with pytest.raises(DestinationError, match="Check --cos_region"):
-        check(server, make_store)
+        check(server)
 
 
-def test_a_wrong_key_is_named(server, make_store, monkeypatch):
+def test_a_wrong_key_is_named(server, monkeypatch):
     monkeypatch.setenv("COS_SECRET_KEY", "hidden")
     with pytest.raises(
         AccessError, match=r"secret key does not belong to the secret id\..*--cos_credentials=env"
     ) as caught:
-        check(server, make_store)
+        check(server)
     assert "hidden" not in str(caught.value)
     monkeypatch.setenv("COS_SECRET_ID", "AKIDother")
     with pytest.raises(AccessError, match="does not know the secret id"):
-        check(server, make_store)
+        check(server)
 
 
-def test_a_wrong_clock_is_named(server, make_store):
+def test_a_wrong_clock_is_named(server):
     server.clock_skew = -7200
     with pytest.raises(AccessError, match="clock differs"):
-        check(server, make_store)
+        check(server)
 
 
 def test_a_full_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     destination = parse_destination(f"file://{tmp_path}/file/")
     with pytest.raises(DestinationError, match="a part of its path is a file"):
-        check_writable(open_store(destination), destination)
+        check_writable(destination)

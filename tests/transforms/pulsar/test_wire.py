@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
 import ipaddress
+import json
 import re
 import socket
 import ssl
@@ -21,7 +23,8 @@ from hypothesis import strategies as st
 
 from transforms.errors import AccessError, ConfigurationError, SourceError
 from transforms.pulsar.protobuf import Fields, ProtocolError, encode
-from transforms.pulsar.wire import Kind, NoAnswerError, Tls, connect, topics_of_namespace
+from transforms.pulsar.reach import Tls
+from transforms.pulsar.wire import Kind, NoAnswerError, connect, topics_of_namespace
 from transforms.testing.pulsar_lite import PulsarLite
 from transforms.testing.pulsar_standalone import PulsarStandalone
 from transforms.testing.server_process import free_ports
@@ -92,9 +95,15 @@ def test_a_token_that_is_refused_is_not_repeated_in_the_error(secured_broker: Pu
     with pytest.raises(AccessError) as caught:
         connect(secured_broker.service_url, token=token)
     where = secured_broker.service_url.removeprefix("pulsar://")
+    expired = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "==")).get("exp") if kind == "expired" else 0
+    fault = {
+        "expired": f"It expired at {datetime.datetime.fromtimestamp(expired, datetime.timezone.utc):%FT%TZ}.",
+        "forged": "It is not whole, or belongs to another cluster or to a role that is gone.",
+        "no token at all": "It has not the form of a role's key: three parts with dots between them.",
+    }[kind]
     assert str(caught.value) == (
-        f"The broker at {where} refuses the token ('Failed to authenticate'). The key is wrong, has expired or belongs "
-        "to another cluster: copy the role's key from the console again."
+        f"The broker at {where} refuses the token ('Failed to authenticate'). {fault} Copy the role's key from the "
+        "console again."
     )
 
 
@@ -150,8 +159,8 @@ def test_a_server_that_says_nothing_is_given_up() -> None:
     with _server(lambda peer: peer.recv(1 << 16) and peer.recv(1)) as port, pytest.raises(SourceError) as caught:
         connect(f"pulsar://127.0.0.1:{port}", timeout=0.3)
     assert str(caught.value) == (
-        f"127.0.0.1:{port} did not answer within 0.3 s. Check host and port of --service_url, and that firewalls and "
-        "security groups let this machine through."
+        f"127.0.0.1:{port} takes the connection, but did not answer within 0.3 s. Check the port of --service_url, "
+        "which may be of another service, and that the broker is well."
     )
 
 
@@ -220,7 +229,7 @@ def test_a_certificate_that_is_not_trusted_is_refused(broker: PulsarStandalone, 
     with _tls_in_front_of(broker, certificate, key) as port, pytest.raises(SourceError) as caught:
         connect(f"pulsar+ssl://127.0.0.1:{port}")
     assert f"The certificate of 127.0.0.1:{port} is not trusted: self" in str(caught.value)
-    assert "Name its authority in --tls_trust_certs" in str(caught.value)
+    assert "Name the file of its authority in --tls_trust_certs" in str(caught.value)
 
 
 def test_a_certificate_of_another_host_is_refused_unless_asked_for(broker: PulsarStandalone, tmp_path: Path) -> None:
@@ -234,13 +243,15 @@ def test_a_certificate_of_another_host_is_refused_unless_asked_for(broker: Pulsa
 
 def test_tls_on_a_port_without_tls_says_so(broker: PulsarStandalone) -> None:
     where = broker.service_url.removeprefix("pulsar://")
-    with pytest.raises(SourceError, match=rf"TLS with {where} failed: .* Use pulsar:// if the port is without TLS"):
+    with pytest.raises(
+        SourceError, match=rf"{where} does not answer in TLS. .* write pulsar:// if the port is without TLS"
+    ):
         connect(f"pulsar+ssl://{where}")
 
 
 def test_tls_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     missing = str(tmp_path / "ca.pem")
-    with pytest.raises(ConfigurationError, match=rf"The TLS files cannot be used \({missing}\): No such file"):
+    with pytest.raises(ConfigurationError, match=rf"--tls_trust_certs={missing}: cannot be used \(No such file"):
         connect("pulsar+ssl://127.0.0.1", tls=Tls(trust_certs=missing))
 
 
