@@ -83,7 +83,9 @@ class PulsarStandalone:
     gives a role its rights. ``tls``: TLS ports beside the others, at ``tls_service_url`` and ``tls_admin_url``, with a
     certificate for 127.0.0.1 that ``authority`` has signed; another one of its certificates is, with
     ``authentication``, a login too: its common name is the role. ``fast_trimming``: a ledger per ten entries, and what
-    nothing keeps is deleted within seconds. ``configuration``: keys of standalone.conf, over everything else.
+    nothing keeps is deleted within seconds. ``proxy_port``: who asks for the listener ``proxy`` is told to find topics
+    at this port, behind which something passes everything on to ``service_url``. ``configuration``: keys of
+    standalone.conf, over everything else.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class PulsarStandalone:
         fast_trimming: bool = False,
         configuration: Mapping[str, str] | None = None,
         directory: Path | None = None,
+        proxy_port: int | None = None,
     ) -> None:
         self._own_directory = directory is None
         self.directory = directory or Path(tempfile.mkdtemp(prefix="pulsar-standalone-"))
@@ -111,6 +114,7 @@ class PulsarStandalone:
             **(_FAST_TRIMMING if fast_trimming else {}),
             **(self._security_settings() if authentication else {}),
             **(self._tls_settings(tls_port, tls_web_port) if self.authority is not None else {}),
+            **(self._proxy_settings(proxy_port) if proxy_port is not None else {}),
             **(configuration or {}),
         }
 
@@ -232,6 +236,10 @@ class PulsarStandalone:
             "managedLedgerCacheSizeMB": "32",
             "numHttpServerThreads": "8",
         }
+
+    def _proxy_settings(self, port: int) -> dict[str, str]:
+        listeners = f"direct:{self.service_url},proxy:pulsar://127.0.0.1:{port}"
+        return {"advertisedAddress": "", "advertisedListeners": listeners, "internalListenerName": "direct"}
 
     def _security_settings(self) -> dict[str, str]:
         assert self._key is not None  # noqa: S101 - for the type checker
