@@ -45,7 +45,7 @@ def test_runs_killed_at_random_moments_complete_what_they_began(torture, new_ord
         if source.random() < 0.8:
             # Only then there is something to break.
             run.until(lambda run=run: run.wrote > 0)
-            moment = run.seconds + source.uniform(0, working)
+            moment = run.seconds + source.uniform(0, working / 2)
         run.until(lambda run=run, moment=moment: run.seconds >= moment)
         if run.kill():
             killed += 1

@@ -14,7 +14,7 @@ from transforms.memory import MESSAGE_BYTES, MemoryWatch
 from transforms.pulsar.chunks import PassedEntries
 from transforms.pulsar.client import ClientError, MessageReader, NoMessageInTime, PulsarClient, start_of
 from transforms.pulsar.ends import check_reachable
-from transforms.pulsar.entries import stored_entries
+from transforms.pulsar.entries import first_entry, stored_entries
 from transforms.pulsar.ledgers import Gap, Ledgers
 from transforms.pulsar.messages import ClientMessage, TopicPartition
 from transforms.pulsar.positions import Position
@@ -116,6 +116,7 @@ class PartitionFeed:
     A few messages are held in any case: one in the queue, one on its way, one that waits.
 
     ``look_from`` is where the reader starts; what lies before ``start`` is read for the chunks in it and left out.
+    Where the client says before ``stop`` that there is no more, it is not believed without a look.
     Ends by ``close``, or with an error once the broker has been away for ``retry_seconds``. ``take`` is for one thread
     at a time.
     """
@@ -127,6 +128,7 @@ class PartitionFeed:
         start: Position,
         *,
         look_from: Position | None = None,
+        stop: Position | None = None,
         max_bytes: int = 32 * 1024 * 1024,
         compacted: bool = False,
         retry_seconds: float = 600,
@@ -138,6 +140,7 @@ class PartitionFeed:
         self._partition = partition
         self._start = start
         self._look_from = look_from or start
+        self._stop = stop
         self._max_bytes = max_bytes
         self._queue_bytes = max_bytes // 4
         self._chunk_bytes = min(max_bytes // 4, CHUNK_BYTES)
@@ -271,6 +274,10 @@ class PartitionFeed:
                             again = self._look(passed, last, passed.next, None, may_look_back=may_look_back)
                             if again is not None:
                                 return again
+                        else:
+                            again = self._look_behind_the_end(passed, last)
+                            if again is not None:
+                                return again
                     except BackupError as error:
                         # The client connects again by itself.
                         self._bear(error, waited)
@@ -342,6 +349,28 @@ class PartitionFeed:
         lost = passed.look(entries, delivered)
         if passed.headless and may_look_back:
             return _Again(last, Position(self._start.ledger, max(self._start.entry - LOOK_BACK_ENTRIES, 0)))
+        return None if lost is None else _Again(last, passed.behind_all_complete(lost))
+
+    def _look_behind_the_end(self, passed: PassedEntries, last: _Place) -> _Again | None:
+        """Where to start again, if there is more before the stop although the client says that there is not.
+
+        It may say so when its connection was cut, also in the middle of a batch.
+        """
+        behind = _behind(last)
+        if self._stop is None or self._compacted or behind >= self._stop:
+            return None
+        connection, partition = self._client.connection, self._partition
+        first = first_entry(connection, partition)
+        if first is None or first >= self._stop:
+            return None  # deleted, which is told elsewhere
+        begin = max(min(passed.next, behind._replace(batch=0)), first)
+        entries = stored_entries(connection, partition, begin, self._stop)
+        begun = Position(*last[:2])
+        for entry in entries:
+            if entry.position == begun and not entry.silent and 0 <= last[2] < entry.messages - 1:
+                return _Again(last, passed.behind_all_complete(behind))
+        # The entry of the last message is done with, unless none of it was read yet.
+        lost = passed.look(entry for entry in entries if entry.position != begun or last[2] < -1)
         return None if lost is None else _Again(last, passed.behind_all_complete(lost))
 
     def _look_for_deleted(self, start: Position, stop: Position) -> None:

@@ -114,7 +114,7 @@ class PartitionReader:
             if not self._turns.take(partition):
                 tracker.defer_remainder()
                 return
-            feed = _feed(settings, partition, restriction)
+            feed = _feed(settings, partition, restriction, bounded=self._bounded)
             deadline = time.monotonic() + SLICE_SECONDS
             size = 0
             while True:
@@ -369,7 +369,7 @@ _watches: dict[str, MemoryWatch] = {}
 _feeds_lock = threading.Lock()
 
 
-def _feed(settings: ReadSettings, partition: TopicPartition, restriction: ReadRange) -> PartitionFeed:
+def _feed(settings: ReadSettings, partition: TopicPartition, restriction: ReadRange, *, bounded: bool) -> PartitionFeed:
     key = settings.run, partition
     with _feeds_lock:
         feed = _feeds.pop(key, None)
@@ -381,6 +381,7 @@ def _feed(settings: ReadSettings, partition: TopicPartition, restriction: ReadRa
             partition,
             restriction.start,
             look_from=restriction.look_from,
+            stop=restriction.stop if bounded else None,
             max_bytes=settings.read_ahead_bytes,
             compacted=settings.compacted,
             retry_seconds=settings.retry_seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from apache_beam.utils.timestamp import Timestamp
 
 from transforms.errors import SourceError
 from transforms.pulsar import PulsarConnection, ReadFromPulsar, feed
-from transforms.pulsar.client import PulsarClient, connect
+from transforms.pulsar.client import MessageReader, NoMessageInTime, PulsarClient, connect
 from transforms.pulsar.ends import partition_ends
 from transforms.pulsar.feed import LOOK_BACK_ENTRIES, PartitionFeed
 from transforms.pulsar.messages import MessageBatch, Seal, TopicPartition
@@ -300,3 +301,34 @@ def test_a_broker_that_fails_while_a_gap_is_looked_at_costs_nothing(broker, topi
     slices = all_slices(settings, partition, whole(settings, partition), anew=False)
     assert len(failed) == 3
     assert [each for part in slices for each in part.ids] == positions([*sent[:3], sent[5], sent[6]])
+
+
+def test_a_client_that_says_too_early_that_there_is_no_more_costs_nothing(broker, topic, settings, monkeypatch):
+    name = topic()
+    sent = [each.position for each in produce(broker.service_url, name, 2_000, size=20)]
+    made, has_next = MessageReader.__init__, MessageReader.has_next
+    lied = []
+
+    def make(reader: MessageReader, *parts: Any) -> None:
+        made(reader, *parts)
+        inner, reads = reader.read_next, itertools.count()
+
+        def read_next(timeout: int) -> Any:
+            reader.silent = next(reads) in (700, 701)  # type: ignore[attr-defined]
+            if reader.silent:  # type: ignore[attr-defined]
+                raise NoMessageInTime
+            return inner(timeout)
+
+        reader.read_next = read_next
+
+    def lie(reader: MessageReader) -> bool:
+        if reader.silent:  # type: ignore[attr-defined]
+            lied.append(reader)
+            return False
+        return has_next(reader)
+
+    monkeypatch.setattr(MessageReader, "__init__", make)
+    monkeypatch.setattr(MessageReader, "has_next", lie)
+    slices = all_slices(settings, TopicPartition(name), whole(settings, TopicPartition(name)), anew=False)
+    assert [each for one in slices for each in one.ids] == sent
+    assert len(lied) > 0
