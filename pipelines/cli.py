@@ -8,13 +8,22 @@
 
 from __future__ import annotations
 
+import argparse
+import io
 import platform
 import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+
+from pipelines.parser import job_parser
 
 PACKAGE = "tdmq-backup"
 
@@ -23,6 +32,8 @@ _LIBRARIES = ("apache-beam", "pulsar-client", "cos-python-sdk-v5")
 app = typer.Typer(
     help="Back up topics of TDMQ for Apache Pulsar, or of any Pulsar cluster, to Tencent Cloud Object Storage.",
     no_args_is_help=True,
+    # Plain text, as that of the job: it fits into narrow terminals and has no escape codes.
+    rich_markup_mode=None,
     # A traceback with the values of variables could show a token.
     pretty_exceptions_enable=False,
 )
@@ -30,7 +41,24 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command; ends the process with its exit code."""
+    if sys.stdout is not None:
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_Stdout(sys.stdout.fileno(), "w", closefd=False)),
+            encoding=sys.stdout.encoding,
+            errors=sys.stdout.errors,
+            line_buffering=sys.stdout.isatty(),
+        )
     app(prog_name=PACKAGE)
+
+
+class _Stdout(io.FileIO):
+    """Whoever reads the output may stop early, as ``head`` does: what is left of it goes nowhere."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return len(data)
 
 
 def _show_version(asked: bool) -> None:
@@ -48,13 +76,36 @@ def _top(
     """Options of the command itself."""
 
 
+@dataclass(frozen=True)
+class Offer:
+    """What the shell may put in the place of a word, in the form in which Typer hands it on."""
+
+    value: str
+    help: str | None = None
+    type: str = "plain"
+
+
+class _Backup(TyperCommand):
+    """Leaves its words to the job's parser, and completes them by it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        # Nothing begins an option that completion may take apart: it would drop the name before an equals sign.
+        ctx._opt_prefixes = set()
+        return rest
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        return offers(ctx.args, incomplete)
+
+
 @app.command(
+    cls=_Backup,
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
     options_metavar="OPTIONS",
 )
 def backup(context: typer.Context) -> None:
-    """Copy topics to a COS bucket or a folder; --help lists the options."""
+    """Copy topics to a COS bucket or a folder."""
     arguments = [with_underscores(argument) for argument in context.args]
     if "--help" in arguments or "-h" in arguments:
         print(_backup_help(), end="")
@@ -100,13 +151,42 @@ def with_hyphens(text: str) -> str:
     return re.sub(r"(?<![\w-])--[a-z]+(?:_[a-z]+)+\b", lambda found: found[0].replace("_", "-"), text)
 
 
-def _backup_help() -> str:
-    from pipelines.options import job_parser
+def offers(before: Sequence[str], word: str) -> list[Offer]:
+    """What may be put in the place of ``word``, behind the words ``before``: an option, or its value.
 
+    Nothing where many values are right; shells offer files there.
+    """
+    options = {
+        with_hyphens(name): action
+        for action in job_parser()._actions
+        for name in action.option_strings
+        if name.startswith("--")
+    }
+    # Bash makes a word of its own of an equals sign.
+    words = [each for each in before if each != "="]
+    name, equals, value = word.partition("=")
+    asked, start = (name, name + equals) if name and equals else (words[-1] if words else "", "")
+    option = options.get(with_hyphens(asked))
+    if option is not None and option.nargs != 0:
+        typed = value if equals else word
+        return [Offer(start + choice) for choice in option.choices or () if choice.startswith(typed)]
+    given = {with_hyphens(each.partition("=")[0]) for each in words}
+    return [
+        # Typer breaks the lines of longer texts, which shells would take for further offers.
+        Offer(name, textwrap.shorten(option.help or "", 40, placeholder="…"))
+        for name, option in options.items()
+        if name.startswith(word) and (name not in given or isinstance(option, argparse._AppendAction))
+    ]
+
+
+def _backup_help() -> str:
     parser = job_parser()
     parser.prog = f"{PACKAGE} backup"
-    spelling = "Error texts have these names with underscores, as the job has them; both spellings are accepted here."
-    return f"{with_hyphens(parser.format_help())}\n{spelling}\n"
+    parser.epilog = (
+        f"{parser.epilog} Error texts have the names of options with underscores, as the job has them; both spellings "
+        "are accepted here."
+    )
+    return with_hyphens(parser.format_help())
 
 
 def _version(package: str) -> str:

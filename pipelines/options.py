@@ -1,7 +1,4 @@
-"""The options of the job: declared, read and validated here, once; frozen from then on.
-
-Names are a contract. They have Beam's underscores; Beam's and the runner's own options pass through unchanged.
-"""
+"""The options of the job: read and validated here, once; frozen from then on. ``parser.py`` declares them."""
 
 from __future__ import annotations
 
@@ -10,17 +7,17 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.logs import FORMATS
+from pipelines.parser import Parser, job_parser
 from pipelines.summary import check_summary_file
 from transforms.cos.destination import Destination, parse_destination
 from transforms.errors import ConfigurationError
 from transforms.files.format import FileFormat
 from transforms.files.formats import EncoderFactory, make_format
-from transforms.files.naming import DEFAULT_PATH, Layout
+from transforms.files.naming import Layout
 from transforms.files.roll import Limits
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.messages import TopicPartition
@@ -271,7 +268,7 @@ def _unknown_options(argv: Sequence[str], rest: Sequence[str], runner: str) -> l
     """Sentences about options that neither we nor Beam know. A runner's job server may know more, so Flink's pass."""
     if runner != "DirectRunner":
         return []
-    theirs = _Parser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
+    theirs = Parser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
     for group in PipelineOptions.__subclasses__():
         if "_add_argparse_args" in vars(group):
             group._add_argparse_args(theirs)
@@ -290,129 +287,3 @@ def _unknown_options(argv: Sequence[str], rest: Sequence[str], runner: str) -> l
                 f"word {argv.index(word) + 1} of the command line belongs to no option. Quote values that hold blanks."
             )
     return problems
-
-
-class _Parser(argparse.ArgumentParser):
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Let every value pass: ``_not_offered`` tells all that are wrong, not the first."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print, so that it is told as all errors are."""
-        said = re.sub(r"^argument (--\w+):", r"\1:", message).replace("expected one argument", "needs a value")
-        raise ConfigurationError(f"{said}. --help lists the options.")
-
-
-def job_parser() -> argparse.ArgumentParser:
-    """The parser of our options; its help is what ``--help`` shows."""
-    parser = _Parser(
-        prog="python -m pipelines.backup",
-        description="Copy what a Pulsar cluster holds between a start and an end point into Avro or JSON-lines files "
-        "in a COS bucket or a folder. Running it again completes what is missing, and writes nothing twice.",
-        epilog="Beam's own options pass through. Exit codes: 0 done, 1 unexpected, 2 configuration, 3 authentication "
-        "or permission, 4 source, 5 destination, 130 interrupted, 143 terminated.",
-        allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    source = parser.add_argument_group("source")
-    source.add_argument("--service_url", metavar="URL", help="broker address, such as pulsar://127.0.0.1:6650")
-    source.add_argument("--admin_url", metavar="URL", help="admin REST address; without it fewer checks are made")
-    source.add_argument("--topic", action="append", metavar="NAME", help="topic, or a single partition; repeatable")
-    source.add_argument("--subscription", metavar="NAME", help="durable subscription that keeps data on the broker")
-    source.add_argument(
-        "--start",
-        default="earliest",
-        metavar="POINT",
-        help="earliest, latest, subscription, a date-time with a zone, epoch milliseconds, or ledger:entry[:batch]",
-    )
-    source.add_argument(
-        "--end", default="now", metavar="POINT", help="now, a date-time, epoch milliseconds, or ledger:entry[:batch]"
-    )
-    source.add_argument("--token", metavar="REF", help="role key by reference: env:NAME or file:PATH")
-    source.add_argument("--tls_trust_certs", metavar="PATH", help="certificates that are trusted")
-    source.add_argument("--tls_cert", metavar="PATH", help="our certificate, for mutual TLS")
-    source.add_argument("--tls_key", metavar="PATH", help="its key")
-    source.add_argument("--listener_name", metavar="NAME", help="the broker's advertised listener")
-    source.add_argument("--read_compacted", action="store_true", help="the last message of each key only")
-    source.add_argument(
-        "--on_trimmed",
-        choices=("fail", "continue"),
-        default="fail",
-        help="what to do where the broker has deleted what was to be read",
-    )
-    source.add_argument(
-        "--acknowledge",
-        choices=("after-upload", "never"),
-        help="move the subscription once everything before is stored; after-upload with a subscription",
-    )
-    target = parser.add_argument_group("destination")
-    target.add_argument("--destination", metavar="URL", help="cos://bucket-appid/prefix/ or file:///folder/")
-    target.add_argument("--cos_region", metavar="ID", help="region of the bucket, such as ap-guangzhou")
-    target.add_argument("--cos_endpoint", metavar="URL", help="another endpoint, such as http://127.0.0.1:9000")
-    target.add_argument(
-        "--cos_credentials",
-        default="env",
-        metavar="REF",
-        help="env (COS_SECRET_ID, COS_SECRET_KEY, COS_TOKEN), file:PATH or cvm-role:NAME",
-    )
-    target.add_argument("--storage_class", metavar="NAME", help="STANDARD, STANDARD_IA, ARCHIVE, …")
-    target.add_argument("--server_side_encryption", metavar="NAME", help="AES256, kms or kms:KEY-ID")
-    target.add_argument("--acl", metavar="NAME", help="ACL of the objects, such as private")
-    target.add_argument("--tag", action="append", metavar="KEY=VALUE", help="tag of the objects; repeatable")
-    target.add_argument("--metadata", action="append", metavar="KEY=VALUE", help="user metadata; repeatable")
-    target.add_argument(
-        "--retry_deadline", default="10m", metavar="TIME", help="for how long COS or the broker may be away"
-    )
-    files = parser.add_argument_group("files")
-    files.add_argument("--granularity", default="5m", metavar="TIME", help="window that is gathered: 90s, 5m, 1h")
-    files.add_argument(
-        "--window_by",
-        choices=("publish_time", "event_time"),
-        default="publish_time",
-        help="which time decides the window; messages without an event time fall back to publish time",
-    )
-    files.add_argument(
-        "--allowed_disorder", default="30s", metavar="TIME", help="by how much publish times may be out of order"
-    )
-    files.add_argument("--max_file_messages", default="5000", metavar="N", help="messages in a file")
-    files.add_argument(
-        "--max_file_bytes", default="500MB", metavar="SIZE", help="uncompressed records in a file; MB, MiB, …"
-    )
-    files.add_argument("--format", default="avro", metavar="NAME", help="avro or jsonl")
-    files.add_argument(
-        "--codec",
-        metavar="NAME[:LEVEL]",
-        help="avro: null, deflate, snappy, zstandard; jsonl: none, gzip, zstd; deflate and gzip unless given",
-    )
-    files.add_argument("--payload", default="bytes", metavar="NAME", help="bytes, json (jsonl only) or value")
-    files.add_argument(
-        "--path_template",
-        default=DEFAULT_PATH,
-        metavar="PATH",
-        # argparse formats its help with %.
-        help=f"folder of a window, with strftime directives; default {DEFAULT_PATH.replace('%', '%%')}",
-    )
-    files.add_argument("--timezone", default="UTC", metavar="NAME", help="of the dates in the path")
-    run = parser.add_argument_group("run")
-    run.add_argument("--runner", default="DirectRunner", help="DirectRunner: in this process")
-    run.add_argument(
-        "--memory_budget", default="256MB", metavar="SIZE", help="a worker process, beyond the interpreter"
-    )
-    run.add_argument("--summary_file", metavar="PATH", help="write the result as JSON")
-    run.add_argument("--check", action="store_true", help="check everything, say what a run would do, and do nothing")
-    run.add_argument(
-        "--log_level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO", help="what is logged on stderr"
-    )
-    run.add_argument(
-        "--log_format",
-        choices=FORMATS,
-        default="text",
-        help="json, for services: each line on stderr is a JSON object, and so is the result on stdout",
-    )
-    _no_default_shown(parser, "--path_template")
-    return parser
-
-
-def _no_default_shown(parser: argparse.ArgumentParser, name: str) -> None:
-    """Keep the help formatter from adding a default that holds percent signs."""
-    action = next(action for action in parser._actions if name in action.option_strings)
-    action.help = (action.help or "") + "%(default).0s"

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 
 from pipelines.cli import with_hyphens, with_underscores
 from pipelines.logs import asked_format, cleaned
-from pipelines.options import duration, job_parser, parse_options, size
+from pipelines.options import duration, parse_options, size
+from pipelines.parser import job_parser
 from tests.transforms.files.client_messages import ClientMessage, batch_of, messages, wire_texts
 from tests.transforms.files.values import FixedSchemas, json_rows
 from transforms.cos.credentials import Credentials, FileCredentials, parse_credentials

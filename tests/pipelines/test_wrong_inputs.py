@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.options import job_parser
+from pipelines.parser import job_parser
 from tests.pipelines.wrong_inputs import SECONDS, Case, World, all_cases, fits, play, world
 
 CASES = all_cases()
