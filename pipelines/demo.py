@@ -33,6 +33,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from pipelines import terminal
+
 if TYPE_CHECKING:
     from pipelines.demo_messages import Produced
     from pipelines.options import BackupConfig
@@ -87,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: --keep={keep}: not an empty folder.", file=sys.stderr)
         return 2
     cast(Any, sys.stdout).reconfigure(errors="replace")  # the messages hold many scripts, and not every terminal does
-    console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False, emoji=False, markup=False)
+    console = terminal.console(piped_width=_PIPED_WIDTH)
     try:
         signal.signal(signal.SIGTERM, _terminate)
         return _demo(console, keep)

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from pipelines import signals
 from pipelines.summary import human_size
+from pipelines.terminal import console
 from transforms.progress import PartitionProgress, Progress
 from transforms.pulsar.restriction import PartitionRange
 
@@ -31,24 +32,23 @@ _log = logging.getLogger(__name__)
 
 
 def result_console() -> Console:
-    """Stdout, for the result. Names of topics are no markup; in a file or a pipe they are not folded either."""
-    console = Console(markup=False, emoji=False, highlight=False)
-    return console if console.is_terminal else Console(markup=False, emoji=False, highlight=False, width=_PIPED_WIDTH)
+    """Stdout, for the result."""
+    return console(piped_width=_PIPED_WIDTH)
 
 
 def progress_console() -> Console:
     """Stderr, for the progress."""
-    return Console(stderr=True, markup=False, emoji=False, highlight=False)
+    return console(stderr=True)
 
 
 @contextmanager
-def shown(progress: Progress, ranges: list[PartitionRange], console: Console, *, live: bool = True) -> Iterator[None]:
-    """Show progress as long as the body runs: a table on the console, or log lines where it is none or not ``live``."""
+def shown(progress: Progress, ranges: list[PartitionRange], place: Console, *, live: bool = True) -> Iterator[None]:
+    """Show progress as long as the body runs: a table on a terminal, or log lines where it is none or not ``live``."""
     view = _View(progress, ranges)
     ended = threading.Event()
-    if live and console.is_terminal:
+    if live and place.is_terminal and not place.is_dumb_terminal:
         display = Live(
-            get_renderable=view.picture, console=console, refresh_per_second=1 / _REFRESH_SECONDS, transient=True
+            get_renderable=view.picture, console=place, refresh_per_second=1 / _REFRESH_SECONDS, transient=True
         )
         with display, signals.ended_by(display.stop):
             yield

@@ -79,6 +79,40 @@ def test_exit_code_of_the_job_passes_through(code: int, monkeypatch: pytest.Monk
     assert run.invoke(cli.app, ["backup"]).exit_code == code
 
 
+#: Raises where a run begins, which no wrong input can bring about.
+DEFECT = """
+import sys, uuid
+right = uuid.uuid4
+def uuid4():
+    if sys._getframe(1).f_globals["__name__"] == "pipelines.backup":
+        raise LookupError("no such thing\\nAuthorization: Bearer SECRET, refused")
+    return right()
+uuid.uuid4 = uuid4
+"""
+
+
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+def test_what_is_unexpected_comes_with_exit_code_1_and_its_traceback_at_debug_only(level: str, tmp_path: Path) -> None:
+    secret = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJiYWNrdXAifQ.c2lnbmF0dXJl"
+    (tmp_path / "sitecustomize.py").write_text(DEFECT.replace("SECRET", secret))
+    result = _process(
+        *("backup", "--service-url=pulsar://127.0.0.1:1", "--topic=orders", f"--destination=file://{tmp_path}/to/"),
+        *("--token=env:ROLE_KEY", f"--log-level={level}"),
+        environment={"ROLE_KEY": secret, "PYTHONPATH": f"{tmp_path}{os.pathsep}{README.parent}"},
+    )
+    assert result.returncode == 1
+    assert result.stdout == ""
+    *log, last = result.stderr.splitlines()
+    assert last == (
+        "error: unexpected LookupError: Authorization: Bearer [hidden], refused. This is a defect: run again "
+        "with --log_level=DEBUG and report what it prints."
+    )
+    assert any("Traceback" in line for line in log) == (level == "DEBUG")
+    assert ("in uuid4" in result.stderr) == (level == "DEBUG")
+    assert level == "DEBUG" or log == []
+    assert secret not in result.stderr
+
+
 def test_errors_of_the_options_come_with_exit_code_2() -> None:
     result = _process("backup", "--topic", "orders", "--servcie-url", "x")
     assert result.returncode == 2
