@@ -51,7 +51,7 @@ def test_a_token_that_expires_while_it_is_read(strict_broker, bucket, tmp_path, 
     if not replaced:
         assert run.code == 3
         assert "refuses the token" in run.errors
-        assert "has expired" in run.errors
+        assert "It expired at" in run.errors
         _replace(key, broker.token("reader"))
         run = run_job(arguments(broker, name, bucket, options))
     assert run.code == 0, run.errors

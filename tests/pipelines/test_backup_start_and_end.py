@@ -165,9 +165,10 @@ def test_a_message_and_a_date_time_enclose_a_run(broker, batched, bucket):
     assert_holds(messages_in(bucket), batched.between(index - 4, index))
 
 
-def test_a_start_behind_the_end_is_an_empty_run_for_ids(broker, batched, bucket):
-    run = backup(broker, batched.name, bucket, f"--start={batched.places[50]}", f"--end={batched.places[20]}")
-    assert (bucket.listed(), run.summary["messages"]) == ([], 0)
+def test_an_id_as_start_behind_the_end_is_refused(broker, batched, bucket):
+    run = refused(broker, batched.name, bucket, f"--start={batched.places[50]}", f"--end={batched.places[20]}")
+    assert run.code == 2
+    assert f"--start={batched.places[50]} is behind --end={batched.places[20]}" in run.errors
 
 
 def test_a_date_time_start_behind_the_end_is_refused(broker, batched, bucket):

@@ -238,6 +238,12 @@ def start_of(message: Any) -> Position:
     return Position(found.ledger_id(), found.entry_id(), max(found.batch_index(), 0))
 
 
+def batch_size(message_id: Any) -> int:
+    """How many messages the producer batch has of which a received id is; 0 outside one."""
+    # pulsar-client has no accessor for it. Field 6 of MessageIdData is batch_size.
+    return Fields(message_id.serialize()).number(6)
+
+
 @contextmanager
 def explained(connection: PulsarConnection, what: str) -> Iterator[None]:
     """Turn the client's exceptions into ours, with a sentence about ``what``."""

@@ -7,14 +7,15 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from transforms.errors import BackupError, SourceError, TopicNotFoundError
 from transforms.memory import MESSAGE_BYTES, MemoryWatch
 from transforms.pulsar.chunks import PassedEntries
-from transforms.pulsar.client import ClientError, MessageReader, NoMessageInTime, PulsarClient, start_of
+from transforms.pulsar.client import ClientError, MessageReader, NoMessageInTime, PulsarClient, batch_size, start_of
 from transforms.pulsar.ends import check_reachable
-from transforms.pulsar.entries import first_entry, stored_entries
+from transforms.pulsar.entries import StoredEntry, first_entry, stored_entries
 from transforms.pulsar.ledgers import Gap, Ledgers
 from transforms.pulsar.messages import ClientMessage, TopicPartition
 from transforms.pulsar.positions import Position
@@ -260,6 +261,8 @@ class PartitionFeed:
         messages, ids, times = chunk.messages, chunk.ids, chunk.publish_times
         size = publish_time = waited = 0
         ledger = entry = batch = -1
+        last_id = None
+        """Of the message before, if it is of a batch that may have more."""
         while not self._closed:
             try:
                 message = read_next(_HASTY_MS if ids else _PATIENT_MS)
@@ -299,6 +302,10 @@ class PartitionFeed:
             # The rest of a batch follows in a row, and shares what is asked here: each question costs a call.
             if batch <= 0 or batch != previous + 1 or compacted:
                 ledger, entry = found.ledger_id(), found.entry_id()
+                if last_id is not None and last[:2] < (ledger, entry) and last[2] + 1 < batch_size(last_id):
+                    # The client has passed over the rest of a batch.
+                    self._hand_over(chunk, size, passed)
+                    return _Again(last, passed.behind_all_complete(_behind(last)))
                 publish_time = message.publish_timestamp()
                 gap = passed.deliver(ledger, entry)
                 if gap is not None and not compacted:
@@ -315,7 +322,7 @@ class PartitionFeed:
             place = (ledger, entry, batch)
             if place <= last:
                 continue  # read only for the chunks before the start, or given twice after a reconnection
-            last = place
+            last, last_id = place, None if batch < 0 or compacted else found
             messages.append(message)
             ids.append(place)
             times.append(publish_time)
@@ -346,10 +353,10 @@ class PartitionFeed:
         except BackupError as error:
             # What was passed over is not known, so it is read again.
             return _Again(last, passed.behind_all_complete(gap), error)
-        lost = passed.look(entries, delivered)
+        lost = passed.look(_to_come(entries, last), delivered)
         if passed.headless and may_look_back:
             return _Again(last, Position(self._start.ledger, max(self._start.entry - LOOK_BACK_ENTRIES, 0)))
-        return None if lost is None else _Again(last, passed.behind_all_complete(lost))
+        return None if lost is None else _again_at(lost, passed, last)
 
     def _look_behind_the_end(self, passed: PassedEntries, last: _Place) -> _Again | None:
         """Where to start again, if there is more before the stop although the client says that there is not.
@@ -364,14 +371,8 @@ class PartitionFeed:
         if first is None or first >= self._stop:
             return None  # deleted, which is told elsewhere
         begin = max(min(passed.next, behind._replace(batch=0)), first)
-        entries = stored_entries(connection, partition, begin, self._stop)
-        begun = Position(*last[:2])
-        for entry in entries:
-            if entry.position == begun and not entry.silent and 0 <= last[2] < entry.messages - 1:
-                return _Again(last, passed.behind_all_complete(behind))
-        # The entry of the last message is done with, unless none of it was read yet.
-        lost = passed.look(entry for entry in entries if entry.position != begun or last[2] < -1)
-        return None if lost is None else _Again(last, passed.behind_all_complete(lost))
+        lost = passed.look(_to_come(stored_entries(connection, partition, begin, self._stop), last))
+        return None if lost is None else _again_at(lost, passed, last)
 
     def _look_for_deleted(self, start: Position, stop: Position) -> None:
         gap = self._ledgers.gap(start, stop) if start < stop else None
@@ -420,6 +421,18 @@ class PartitionFeed:
 def _before(position: Position) -> _Place:
     """The place right before a position; a message outside a batch has batch index -1."""
     return position.ledger, position.entry, position.batch - 1 if position.batch else -2
+
+
+def _again_at(lost: Position, passed: PassedEntries, last: _Place) -> _Again:
+    # Of the entry of the last message, only the rest of its batch is lost.
+    return _Again(last, passed.behind_all_complete(_behind(last) if lost == Position(*last[:2]) else lost))
+
+
+def _to_come(entries: Iterable[StoredEntry], last: _Place) -> Iterator[StoredEntry]:
+    """Without the entry of the last message, if that was the last one of its batch."""
+    for entry in entries:
+        if entry.position != Position(*last[:2]) or last[2] < -1 or 0 <= last[2] < entry.messages - 1:
+            yield entry
 
 
 def _behind(last: _Place) -> Position:
