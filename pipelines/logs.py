@@ -152,8 +152,9 @@ class _ClientLog:
             if self._file.tell() > _CLIENT_FILE_BYTES:
                 self._file.truncate(0)
                 self._file.seek(0)
-        for line in lines:
-            text = line.decode(errors="replace")
-            found = _CLIENT_LINE.fullmatch(text)
-            level = _CLIENT_LEVELS.get(found["level"], logging.ERROR) if found else logging.ERROR
-            logging.getLogger("pulsar").log(level, "%s", found["text"] if found else text)
+            # Under the lock: two that log would mix the lines, and ``finish`` would not wait for the other's.
+            for line in lines:
+                text = line.decode(errors="replace")
+                found = _CLIENT_LINE.fullmatch(text)
+                level = _CLIENT_LEVELS.get(found["level"], logging.ERROR) if found else logging.ERROR
+                logging.getLogger("pulsar").log(level, "%s", found["text"] if found else text)

@@ -121,17 +121,24 @@ def test_an_exception_is_part_of_its_line(root, capsys):
     assert "two\nlines" in line["exception"]
 
 
-def test_what_the_client_logs_is_given_out_whole_however_much_it_is(root, capfd):
+def test_what_the_client_logs_is_given_out_whole_however_much_it_is(root, capfd, monkeypatch):
     from transforms.pulsar import client as pulsar_client
 
     logs.set_up("INFO", "text")
+    monkeypatch.setattr(logs, "_CLIENT_SECONDS", 0.001)
     with open(pulsar_client.log_file, "ab", buffering=0) as file:
+
+        def write(text: str) -> None:
+            # What is written while the file is cut back may be lost.
+            with logs._client_log._lock:
+                file.write(text.encode())
+
         for number in range(20_000):
-            file.write(f"2026-11-22 00:00:00.000 ERROR [1] Place:1 | line {number} {'x' * 80}\n".encode())
+            write(f"2026-11-22 00:00:00.000 ERROR [1] Place:1 | line {number} {'x' * 80}\n")
             if number % 5_000 == 0:
-                file.write(b"2026-11-22 00:00:00.000 WARN  [1] Place:1 | in ")
+                write("2026-11-22 00:00:00.000 WARN  [1] Place:1 | in ")
                 logs.finish()
-                file.write(b"two pieces\n")
+                write("two pieces\n")
                 logs.finish()
     logs.finish()
     stderr = capfd.readouterr().err
