@@ -31,10 +31,19 @@ class PassedEntries:
 
     def __init__(self, start: Position) -> None:
         """``start`` is where the reader begins."""
-        self._at = Position(start.ledger, start.entry - 1)
         self._incomplete: dict[str, _Incomplete] = {}
+        self.go_to(start)
+
+    def go_to(self, start: Position) -> None:
+        """Another reader begins at ``start``. What is not complete stays known, for its last chunk may still come."""
+        self._at = Position(start.ledger, start.entry - 1)
         self.headless = False
         """Whether chunks came whose message begins before ``start``."""
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether a message is known of which the last chunk has not come."""
+        return bool(self._incomplete)
 
     def deliver(self, ledger: int, entry: int) -> Position | None:
         """Take a delivered entry. The first entry that may stand between it and the one before; None if none can."""

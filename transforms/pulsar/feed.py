@@ -82,8 +82,11 @@ class Chunk:
             return self
         place = bisect_left(range(len(self.ids)), stop, key=self.position)
         share = self.bytes * place // len(self.ids)
-        # A message that begins behind the stop is no matter of what lies before it.
-        resume = min(self.resume, stop) if self.resume is not None else None
+        # A message that begins behind the stop is no matter of what lies before it; one that begins before and ends
+        # behind it is, for its first chunk must be kept.
+        begun = [self.resume] if self.resume is not None else []
+        begun += [first for first in map(start_of, self.messages[place:]) if first < stop]
+        resume = min([*begun, stop]) if begun else None
         gaps = [replace(gap, stop=min(gap.stop, stop)) for gap in self.gaps if gap.start < stop]
         return Chunk(
             self.messages[:place], self.ids[:place], self.publish_times[:place], share, resume=resume, gaps=gaps
@@ -154,6 +157,7 @@ class PartitionFeed:
         self._compacted = compacted
         self._retry_seconds = retry_seconds
         self._ledgers = Ledgers(client.connection, partition)
+        self._passed = PassedEntries(self._look_from)
         self._gaps: list[Gap] = []
         self._answered = time.monotonic()
         self._chunks: deque[Chunk] = deque()
@@ -255,7 +259,8 @@ class PartitionFeed:
     ) -> _Again | None:
         """Hand over what comes behind ``last``, until closed (None) or until reading has to start again elsewhere."""
         read_next = reader.read_next
-        passed = PassedEntries(look_from)
+        passed = self._passed
+        passed.go_to(look_from)
         compacted, most_messages, most_bytes = self._compacted, self._chunk_messages, self._chunk_bytes
         chunk = Chunk()
         messages, ids, times = chunk.messages, chunk.ids, chunk.publish_times
@@ -319,6 +324,8 @@ class PartitionFeed:
                         self._hand_over(chunk, size, passed)
                         return again
                     passed.complete(first)
+                elif batch < 0 and passed.incomplete:
+                    passed.complete(start_of(message))
             place = (ledger, entry, batch)
             if place <= last:
                 continue  # read only for the chunks before the start, or given twice after a reconnection

@@ -121,10 +121,10 @@ class PartitionReader:
                 chunk = feed.take(max(deadline - time.monotonic(), 0.001))
                 now = time.time_ns() // 1_000_000
                 if chunk is not None and chunk.ids:
-                    chunk = chunk.before(restriction.stop)
+                    whole, chunk = chunk, chunk.before(restriction.stop)
                     batches = list(_batches(partition, chunk, rule, windows, now)) if chunk.ids else []
                     upto = chunk.behind(-1) if chunk.ids else restriction.stop
-                    reached = upto >= restriction.stop or len(chunk.ids) == 0
+                    reached = upto >= restriction.stop or len(chunk.ids) < len(whole.ids)
                     resume = chunk.resume
                     upto = restriction.stop if reached else upto
                     if not tracker.try_claim(Claim(upto, windows.state, resume)):

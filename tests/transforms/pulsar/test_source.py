@@ -19,6 +19,7 @@ from apache_beam.utils.timestamp import Timestamp
 
 from transforms.errors import SourceError
 from transforms.pulsar import PulsarConnection, ReadFromPulsar, feed
+from transforms.pulsar.chunks import PATIENCE
 from transforms.pulsar.client import MessageReader, NoMessageInTime, PulsarClient, connect
 from transforms.pulsar.ends import partition_ends
 from transforms.pulsar.feed import LOOK_BACK_ENTRIES, PartitionFeed
@@ -371,3 +372,34 @@ def test_a_client_that_says_too_early_that_there_is_no_more_costs_nothing(broker
     slices = all_slices(settings, TopicPartition(name), whole(settings, TopicPartition(name)), anew=False)
     assert [each for one in slices for each in one.ids] == sent
     assert len(lied) > 0
+
+
+def test_a_seal_does_not_pass_the_first_chunk_of_a_message_that_ends_behind_the_stop(broker, topic, settings):
+    """It was not complete when the end was looked for, and is when it is read."""
+    partition = TopicPartition(topic())
+    sent = positions(send_raw(broker.service_url, partition.topic, [Message(b"a"), chunk(0), chunk(1)]))
+    (one,) = all_slices(settings, partition, ReadRange(EARLIEST, sent[1].next_entry()), anew=False)
+    assert one.ids == [sent[0]]
+    assert one.seals[-1].position == sent[1]
+
+
+def test_a_seal_passes_a_chunked_message_that_is_complete(broker, topic, settings):
+    partition = TopicPartition(topic())
+    sent = positions(send_raw(broker.service_url, partition.topic, [Message(b"a"), chunk(0), Message(b"b"), chunk(1)]))
+    (one,) = all_slices(settings, partition, ReadRange(EARLIEST, sent[3].next_entry()), anew=False)
+    assert one.ids == [sent[0], sent[2], sent[3]]
+    assert one.seals[-1].position == sent[3].next_entry()
+
+
+@pytest.mark.parametrize("late", [0, 2 * PATIENCE], ids=["clocks agree", "clocks differ"])
+def test_a_chunked_message_is_read_whole_when_the_queue_is_resized_between_its_chunks(
+    broker, topic, settings, monkeypatch, late
+):
+    """Also when its producer's clock is so far behind the others' that it seems to be waited for no longer."""
+    monkeypatch.setattr(feed, "CHUNK_MESSAGES", 110)
+    partition = TopicPartition(topic())
+    parts = [Message(b"part", publish_time=1_000, chunk=("u1", index, 2, 8)) for index in range(2)]
+    others = [Message(b"other", publish_time=1_000 + late) for _ in range(150)]
+    sent = positions(send_raw(broker.service_url, partition.topic, [parts[0], *others, parts[1], others[0]]))
+    slices = all_slices(settings, partition, ReadRange(sent[0], sent[-1].next_entry()), anew=False)
+    assert sorted(each for one in slices for each in one.ids) == sent[1:]
