@@ -131,7 +131,9 @@ class PartitionReader:
                         return
                     yield from batches
                     yield from self._noted(chunk.gaps)
-                    size += chunk.bytes + RECORD_BYTES * len(chunk.ids)
+                    grown = chunk.bytes + RECORD_BYTES * len(chunk.ids)
+                    size += grown
+                    self._turns.spend(grown)
                     if chunk.ids:
                         self._count(partition, chunk, upto)
                     if reached:
@@ -155,7 +157,6 @@ class PartitionReader:
                     tracker.defer_remainder(IDLE_DELAY)
                     return
                 if time.monotonic() >= deadline or size >= settings.slice_bytes:
-                    self._turns.spend(size)
                     watermark(windows.state.watermark(rule))
                     tracker.defer_remainder()
                     return

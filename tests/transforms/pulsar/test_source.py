@@ -403,3 +403,16 @@ def test_a_chunked_message_is_read_whole_when_the_queue_is_resized_between_its_c
     sent = positions(send_raw(broker.service_url, partition.topic, [parts[0], *others, parts[1], others[0]]))
     slices = all_slices(settings, partition, ReadRange(sent[0], sent[-1].next_entry()), anew=False)
     assert sorted(each for one in slices for each in one.ids) == sent[1:]
+
+
+def test_partitions_that_end_within_a_bundle_count_among_what_it_holds(broker, topic, settings):
+    reader = PartitionReader(replace(settings, bundle_bytes=1_000), bounded=True)
+    reader.begin_bundle()
+    read = []
+    for _ in range(2):
+        partition = TopicPartition(topic())
+        sent = positions(send_raw(broker.service_url, partition.topic, [Message(b"a" * 1_000)]))
+        tracker = ThreadsafeRestrictionTracker(ReadTracker(ReadRange(EARLIEST, sent[0].next_entry())))
+        values = list(reader.read(partition, RestrictionTrackerView(tracker)))
+        read.append([each for value in values if isinstance(value, MessageBatch) for each in value.ids])
+    assert [len(ids) for ids in read] == [1, 0]
