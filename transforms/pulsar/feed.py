@@ -237,7 +237,7 @@ class PartitionFeed:
             raise trouble
         _log.info("%s Trying again.", trouble)
         with self._changed:
-            self._changed.wait_for(lambda: self._closed, min(0.1 * 2**tries, _LONGEST_PAUSE))
+            self._changed.wait_for(lambda: self._closed, min(0.1 * 2 ** min(tries, 10), _LONGEST_PAUSE))
 
     def _read_on(self, look_from: Position, last: _Place, *, may_look_back: bool) -> _Again | None:
         if self._closed:

@@ -416,3 +416,30 @@ def test_partitions_that_end_within_a_bundle_count_among_what_it_holds(broker, t
         values = list(reader.read(partition, RestrictionTrackerView(tracker)))
         read.append([each for value in values if isinstance(value, MessageBatch) for each in value.ids])
     assert [len(ids) for ids in read] == [1, 0]
+
+
+def test_an_idle_partition_still_waits_for_a_broker_that_goes_away(broker, topic, monkeypatch):
+    """After minutes, which are thousands of waits for a message."""
+    monkeypatch.setattr(feed, "_PATIENT_MS", 0)
+    partition = TopicPartition(topic())
+    sent = positions(send_raw(broker.service_url, partition.topic, [Message(b"a")]))
+    asked, has_next = [], MessageReader.has_next
+
+    def failing(self: MessageReader) -> bool:
+        asked.append(1)
+        if len(asked) == 1_100:
+            raise SourceError("the broker is away")
+        return len(asked) > 1_100 and has_next(self)
+
+    monkeypatch.setattr(MessageReader, "has_next", failing)
+    monkeypatch.setattr(feed, "_LONGEST_PAUSE", 0.1)
+    reading = PartitionFeed(connect(PulsarConnection(broker.service_url)), partition, EARLIEST)
+    seen: list[Position] = []
+    while len(seen) < 2:
+        if len(asked) > 1_100 and len(seen) == 1 and len(sent) == 1:
+            sent += positions(send_raw(broker.service_url, partition.topic, [Message(b"b")]))
+        taken = reading.take(10)
+        assert taken is not None
+        seen += [taken.position(index) for index in range(len(taken.ids))]
+    reading.close()
+    assert seen == sent
