@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -74,7 +73,6 @@ class CosStore:
         self._place = place
         self._headers = dict(headers or {})
         self._policy = policy or RetryPolicy()
-        self._lock = threading.Lock()
         self._versioned: bool | None = None
 
     def with_deadline(self, seconds: float) -> CosStore:
@@ -284,15 +282,15 @@ class CosStore:
         return False
 
     def _may_overwrite(self) -> bool:
-        """Tell whether COS ignores forbid-overwrite in this bucket; asked once, assumed where we may not ask."""
-        with self._lock:
-            if self._versioned is None:
-                try:
-                    self._versioned = self._call(self._client.was_versioned)
-                except AccessError:
-                    _logger.info("May not ask whether %s is versioned: looking before each write", self._place)
-                    self._versioned = True
-            return self._versioned
+        """Tell whether COS ignores forbid-overwrite in this bucket; asked until known, assumed where we may not ask."""
+        # Not under a lock: where nobody answers, each writer would wait out the deadline behind the one before it.
+        if self._versioned is None:
+            try:
+                self._versioned = self._call(self._client.was_versioned)
+            except AccessError:
+                _logger.info("May not ask whether %s is versioned: looking before each write", self._place)
+                self._versioned = True
+        return self._versioned
 
     def _object_headers(self, key: str, metadata: Mapping[str, str], crc: int) -> dict[str, str]:
         content_type = _CONTENT_TYPES.get(key.rpartition(".")[2], "application/octet-stream")

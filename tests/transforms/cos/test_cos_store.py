@@ -8,6 +8,7 @@ from fastcrc import crc64
 
 from tests.transforms.cos.joining import AFTER_THE_EFFECT, KEY, META, MIB, PASSING, join, uploads
 from transforms.cos import cos_store
+from transforms.cos.client import CosClient
 from transforms.cos.retry import RetryPolicy
 from transforms.errors import AccessError, DestinationError, ObjectConflictError
 from transforms.testing import cos_operations
@@ -330,6 +331,18 @@ def test_without_the_permission_to_ask_for_versioning_every_write_asks_for_the_o
     with pytest.raises(ObjectConflictError):
         store.put(KEY, b"other", {**META, "messages": "6"})
     assert server.stored_bytes(TEST_BUCKET, KEY) == b"hello"
+
+
+def test_writers_ask_for_versioning_at_once_so_that_none_waits_for_another(store, monkeypatch):
+    together, was_versioned = Barrier(4), CosClient.was_versioned
+
+    def asked(self):
+        together.wait(10)
+        return was_versioned(self)
+
+    monkeypatch.setattr(CosClient, "was_versioned", asked)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(lambda number: store.put(f"{KEY}{number}", b"hello", META), range(4)))
 
 
 def test_listing_goes_past_a_page_in_the_order_of_bytes(server, store):
