@@ -5,7 +5,9 @@ import pytest
 from tests.pipelines.backups import backup, refused
 from tests.pipelines.producing import acknowledge, numbered, publish_times, send
 from tests.pipelines.reading_back import assert_holds, messages_in
+from transforms.pulsar import resolve
 from transforms.pulsar.positions import Position
+from transforms.pulsar.subscriptions import SubscriptionState
 from transforms.testing.cos_faults import ALWAYS
 
 
@@ -117,6 +119,19 @@ def test_a_subscription_before_the_start_is_not_moved_and_the_run_says_so(broker
         "subscription mine stands at" in warning and "before the start" in warning
         for warning in run.summary["warnings"]
     )
+
+
+def test_a_subscription_that_another_run_creates_at_the_same_time_is_not_moved_past_what_that_one_reads(
+    broker, client, topic, bucket, monkeypatch
+):
+    name = topic()
+    places = send(client, name, numbered(40), batch=10)
+    acknowledge(client, name, "mine", places[9])
+    before = cursor(broker, name, "mine")
+    monkeypatch.setattr(resolve, "subscription_state", lambda *_: SubscriptionState.MISSING)  # a moment ago
+    backup(broker, name, bucket, "--subscription=mine", f"--start={places[20]}", *with_admin(broker, True))
+    assert_holds(messages_in(bucket), {name: places[20:]})
+    assert cursor(broker, name, "mine") == before
 
 
 def test_an_end_inside_a_batch_leaves_its_entry_unacknowledged(broker, client, topic, bucket):

@@ -60,13 +60,15 @@ class PulsarAdmin:
         found = self._get(f"{_path(TopicPartition(topic))}/retention?applied=true") or {}
         return int(found.get("retentionTimeInMinutes") or 0), int(found.get("retentionSizeInMB") or 0)
 
-    def create_subscription(self, partition: TopicPartition, name: str, start: Position) -> None:
-        """Create a durable subscription whose first message is the entry of ``start``. Existing ones are left alone."""
+    def create_subscription(self, partition: TopicPartition, name: str, start: Position) -> bool:
+        """Create a durable subscription whose first message is the entry of ``start``.
+
+        False where there is one already, which is left alone.
+        """
         # Measured on 4.0.8: the broker takes the id for the first one that is not acknowledged.
         first = {"ledgerId": start.ledger, "entryId": start.entry, "partitionIndex": partition.index}
-        self._call(
-            "PUT", f"{_path(partition)}/subscription/{quote(name, safe='')}", json=first, fine=(HTTPStatus.CONFLICT,)
-        )
+        path = f"{_path(partition)}/subscription/{quote(name, safe='')}"
+        return bool(self._call("PUT", path, json=first, fine=(HTTPStatus.CONFLICT,)).ok)
 
     def internal_stats(self, partition: TopicPartition) -> dict[str, Any]:
         """Ledgers and cursors of a partition, as the broker tells them; empty where it does not know the topic."""
