@@ -261,7 +261,8 @@ class CosStore:
     def _is_whole(self, key: str, crc: int, answer: Mapping[str, str]) -> bool:
         """Compare what COS stored with what was sent.
 
-        False where they differ and the object could be deleted again; raises DestinationError where it could not.
+        False where they differ and the object could be deleted again, or is not ours; raises DestinationError where it
+        could not be deleted.
         """
         if answer.get(_CRC_HEADER) == str(crc):
             return True
@@ -269,9 +270,10 @@ class CosStore:
         stored = head.get(_CRC_HEADER)
         if stored == str(crc):
             return True  # the answer was wrong, or had none; the object is right
+        if head.get(META + CONTENT_CRC64) != str(crc):
+            return False  # what we sent did not come through, and what stands there is somebody else's
         target = f"cos://{self._place.bucket}/{key}"
         try:
-            # It is ours, written this instant: nobody else's content is lost.
             self._call(lambda: self._client.delete(key))
         except (AccessError, DestinationError) as error:
             raise DestinationError(

@@ -53,8 +53,9 @@ def stored_entries(
     Reads them whole, from the broker, over a connection of its own. Raises SourceError and AccessError.
     """
     # Whether a start id means "from it on" or "behind it" is left to the broker, so the one before is given, and what
-    # comes too early is left out. Protobuf carries the -1 before the first entry as an unsigned number.
-    before = encode({1: max(start.ledger, 0), 2: (start.entry - 1) % 2**64})
+    # comes too early is left out. Before entry 0 there is none; Pulsar begins with the entry of an id inside a batch.
+    ledger = max(start.ledger, 0)
+    before = encode({1: ledger, 2: start.entry - 1} if start.entry > 0 else {1: ledger, 2: 0, 4: 0})
     found: list[StoredEntry] = []
     with _reading(connection, partition, {9: before}) as (broker, last):
         at, permits = start, 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -187,7 +188,12 @@ class PartitionFeed:
         """What was deleted between all that ``take`` has given out and ``stop``, once the broker holds no more."""
         if self._compacted or self.next.ledger >= stop.ledger:
             return None
-        return self._ledgers.gap(self.next, stop)
+        for tries in itertools.count(1):
+            try:
+                return self._ledgers.gap(self.next, stop)
+            except BackupError as error:
+                self._bear(error, tries)
+        return None
 
     def close(self) -> None:
         """Stop reading and close the reader. Waits for the thread."""
@@ -410,19 +416,22 @@ class PartitionFeed:
         chunk.bytes = size
         chunk.gaps, self._gaps = self._gaps, []
         chunk.resume = passed.oldest(int(time.time() * 1000) if chunk.caught_up else chunk.publish_times[-1])
+        while not self._has_room():
+            if chunk.ids and self._queue_size > self._first_queue and self._watch and self._watch.exceeded():
+                self._queue_size, self._dropped = self._first_queue, True
+                self._reader.close()
         with self._changed:
-            while not self._changed.wait_for(
-                lambda: self._bytes < self._max_bytes // 2 or self._closed, _WATCH_SECONDS
-            ):
-                if chunk.ids and self._queue_size > self._first_queue and self._watch and self._watch.exceeded():
-                    self._queue_size, self._dropped = self._first_queue, True
-                    self._reader.close()
             self._answered = time.monotonic()
             if chunk.caught_up and self._chunks and self._chunks[-1].caught_up and not chunk.gaps:
                 return  # said already, and not yet heard
             self._chunks.append(chunk)
             self._bytes += chunk.held
             self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        """Whether more may wait to be taken; waits a while for it."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._bytes < self._max_bytes // 2 or self._closed, _WATCH_SECONDS)
 
 
 def _before(position: Position) -> _Place:

@@ -19,8 +19,8 @@ def check_source(request: Request, granularity: int) -> tuple[Resolution, list[s
     """Reach broker and admin REST, log in, and find topics, subscription, start and end. Creates nothing.
 
     Gives what was found, and warnings about what the broker deletes; ``granularity``, the length of a window in
-    seconds, is for those. Raises what
-    ``examine`` raises, and SourceError or AccessError where broker or admin REST cannot be reached or refuse the login.
+    seconds, is for those. Raises what ``examine`` raises, and SourceError or AccessError where broker or admin REST
+    cannot be reached or refuse the login.
     """
     checks = [partial(check_reachable, request.connection, request.topics[0])]
     if request.connection.admin_url is not None:

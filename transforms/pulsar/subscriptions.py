@@ -40,7 +40,7 @@ def subscription_state(connection: PulsarConnection, partition: TopicPartition, 
 
     No request of the binary protocol asks that, so it is read from two refusals [measured on Pulsar 4.0.8]: one that is
     not durable may not have the name of one that is; and one that may not be created is refused before one whose type
-    does not fit what it asks for.
+    does not fit what it asks for. A broker that refuses neither has the subscription from then on.
     """
     temporary = subscribe_command(partition, subscription, durable=False)
     impossible = {**subscribe_command(partition, subscription, durable=True), 3: _SHARED, 11: 1}
@@ -57,14 +57,13 @@ def subscription_state(connection: PulsarConnection, partition: TopicPartition, 
                 raise
             try:
                 broker.request(wire.Kind.SUBSCRIBE, impossible)
-                # Whoever takes that has created it.
-                broker.request(wire.Kind.UNSUBSCRIBE, {1: CONSUMER, 2: 3})
             except wire.ServerRefusal as refusal:
                 if refusal.code == SUBSCRIPTION_NOT_FOUND:
                     return SubscriptionState.FORBIDDEN
                 if refusal.code != NOT_ALLOWED:
                     raise
-            return SubscriptionState.MISSING
+                return SubscriptionState.MISSING
+            return SubscriptionState.THERE
 
     return patiently(ask)
 

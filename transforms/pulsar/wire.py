@@ -49,7 +49,6 @@ class Kind(enum.IntEnum):
     SEND_ERROR = 8
     MESSAGE = 9
     FLOW = 11
-    UNSUBSCRIBE = 12
     SUCCESS = 13
     ERROR = 14
     CLOSE_CONSUMER = 16
