@@ -162,14 +162,11 @@ def test_what_is_deleted_while_it_is_read_is_a_gap(trimming, trimmed_while_read,
     start = sent[sent.index(missing[0]) - 1].next_entry()
     stop = [*sent, sent[-1].next_entry()][sent.index(missing[-1]) + 1]
     gaps = run.partition(name)["gaps"]
+    # Without admin access something may have been behind what was read of each ledger that has gone meanwhile.
+    assert str(start) in {gap["start"] for gap in gaps}
+    assert str(stop) in {gap["stop"] for gap in gaps}
     if admin:
-        assert gaps == [{"start": str(start), "stop": str(stop), "certain": True}]
-    else:
-        # Wherever a ledger that has gone meanwhile ended, something may have been behind what was read of it.
-        assert {"start": str(start), "stop": str(stop), "certain": False} in gaps
-        assert not any(gap["certain"] for gap in gaps)
+        assert all(gap["certain"] for gap in gaps)
     if not accepted:
-        assert (
-            f"messages may have been deleted by the broker before they were read, from {start} to {stop}" in run.errors
-        )
+        assert f"been deleted by the broker before they were read, from {start} to " in run.errors
         assert "--on_trimmed=continue" in run.errors

@@ -124,7 +124,7 @@ def failed(place: Place, monkeypatch: pytest.MonkeyPatch, *options: str, **envir
 
 def test_a_run_that_succeeds_leaves_no_secret_anywhere(place, tmp_path):
     faults = place.bucket.server.faults
-    for nth, kind in enumerate(("reset-before", "500", "503", "html", "reset-after"), 1):
+    for nth, kind in enumerate(("reset-before", "500", "503", "html", "reset-after"), 2):
         faults.add(kind, operation="PutObject", nth=nth)
     run = watched_process(
         place, tmp_path, "--subscription=ours", f"--admin_url={place.broker.admin_url}", "--codec=null"
@@ -191,13 +191,13 @@ def test_a_wrong_part_of_the_key_is_not_repeated(place, monkeypatch, name):
 def test_what_cos_refuses_is_told_without_the_key(place, monkeypatch, kind, code):
     place.bucket.server.faults.add(kind, times=10**9)
     # Whoever holds an expired key is waited for; here nobody brings another one.
-    monkeypatch.setattr("transforms.cos.destination.CHECK_DEADLINE", 1.0)
+    monkeypatch.setattr("transforms.cos.destination._CHECK_DEADLINE", 1.0)
     run = failed(place, monkeypatch)
     assert code is None or run.code == code
 
 
 def test_a_network_that_fails_is_told_without_the_key(place, monkeypatch):
-    monkeypatch.setattr("transforms.cos.destination.CHECK_DEADLINE", 1.0)
+    monkeypatch.setattr("transforms.cos.destination._CHECK_DEADLINE", 1.0)
     assert failed(place, monkeypatch, "--cos_endpoint=http://127.0.0.1:1").code == 5
     assert failed(place, monkeypatch, "--service_url=pulsar://127.0.0.1:1").code == 4
 

@@ -17,6 +17,7 @@ import pulsar
 
 from transforms.errors import AccessError, BackupError, SourceError, TopicNotFoundError
 from transforms.pulsar.connection import PulsarConnection, read_token
+from transforms.pulsar.ends import NotReadyError
 from transforms.pulsar.messages import ClientMessage, TopicPartition
 from transforms.pulsar.positions import EARLIEST, Position
 from transforms.pulsar.protobuf import Fields
@@ -264,6 +265,8 @@ def explain(error: Exception, connection: PulsarConnection, what: str) -> Backup
                 f"{url}: no answer about {what} within {connection.operation_timeout} s. Either nothing listens there, "
                 "or the broker did not accept the token (the client cannot tell): check --service_url and --token."
             )
+        case pulsar.BrokerMetadataError() | pulsar.ServiceUnitNotReady():
+            return NotReadyError(f"{what}: the broker is not ready for it ({error}). Try again in a moment.")
         case pulsar.AuthenticationError() | pulsar.AuthorizationError():
             return AccessError(
                 f"{what}: the role of --token may not consume there, or the namespace does not exist. "

@@ -186,7 +186,7 @@ class PartitionFeed:
 
     def gap_before(self, stop: Position) -> Gap | None:
         """What was deleted between all that ``take`` has given out and ``stop``, once the broker holds no more."""
-        if self._compacted or self.next.ledger >= stop.ledger:
+        if self._compacted or self.next >= stop:
             return None
         for tries in itertools.count(1):
             try:

@@ -61,18 +61,21 @@ class Ledgers:
             self._open = found[-1]["ledgerId"]
 
     def gap(self, start: Position, stop: Position) -> Gap | None:
-        """What was deleted between the entry of ``start``, not yet read, and that of ``stop`` in a later ledger.
+        """What was deleted between ``start``, not yet read, and ``stop``, before which there were messages.
 
         To be called when what is still there of that stretch has been seen. Asks the broker; raises as it does.
         """
         first = first_entry(self._connection, self._partition)
         if first is not None and first.ledger <= start.ledger:
             return None
+        in_a_batch = start.batch > 0  # which may have ended there
+        if start.ledger == stop.ledger:
+            unread = Position(start.ledger, start.entry + in_a_batch)
+            return Gap(self._partition, start, stop) if unread < stop else None
         behind = stop if first is None else min(first, stop)
         length = self._lengths.get(start.ledger)
         if length is not None:
             between = (entries for ledger, entries in self._lengths.items() if start.ledger < ledger < behind.ledger)
-            in_a_batch = start.batch > 0  # which may have ended there
             if start.entry + in_a_batch < length or any(between):
                 return Gap(self._partition, start, behind)
             if behind.ledger <= self._open and not (in_a_batch and start.entry < length):

@@ -16,7 +16,7 @@ from transforms.errors import BackupError, ConfigurationError, SeveralErrors, So
 from transforms.pulsar.admin import PulsarAdmin
 from transforms.pulsar.client import PulsarClient, connect, disconnect, full_topic_name
 from transforms.pulsar.connection import PulsarConnection
-from transforms.pulsar.ends import forbidden, partition_ends, partitions_of
+from transforms.pulsar.ends import forbidden, partition_ends, partitions_of, patiently
 from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.points import EARLIEST_POINT, NOW, Point
@@ -220,28 +220,28 @@ def _create(client: PulsarClient, request: Request, partition: TopicPartition) -
     return PulsarAdmin(client.connection).create_subscription(partition, request.subscription, start)
 
 
-def _first(client: PulsarClient, request: Request, partition: TopicPartition) -> Position | None:
-    reader = client.open_reader(partition, EARLIEST, queue_size=1, compacted=request.compacted)
-    try:
-        return reader.first(_PATIENCE)
-    finally:
-        reader.close()
+def _first(
+    client: PulsarClient, request: Request, partition: TopicPartition, time: int | None = None
+) -> Position | None:
+    """The first position, at or behind a publish time if one is given; None where there is none."""
+
+    def ask() -> Position | None:
+        reader = client.open_reader(partition, EARLIEST, queue_size=1, compacted=request.compacted)
+        try:
+            if time is not None:
+                reader.seek_time(time)
+            return reader.first(_PATIENCE)
+        finally:
+            reader.close()
+
+    return patiently(ask)
 
 
 def _at_time(client: PulsarClient, request: Request, partition: TopicPartition, point: Point) -> Position | None:
     """The first position at or behind a publish time, less the disorder; None where there is none."""
     if point.time is None:
         return None
-    return _seek(client, request, partition, max(point.time - request.allowed_disorder, 0))
-
-
-def _seek(client: PulsarClient, request: Request, partition: TopicPartition, time: int) -> Position | None:
-    reader = client.open_reader(partition, EARLIEST, queue_size=1, compacted=request.compacted)
-    try:
-        reader.seek_time(time)
-        return reader.first(_PATIENCE)
-    finally:
-        reader.close()
+    return _first(client, request, partition, max(point.time - request.allowed_disorder, 0))
 
 
 def _start(
@@ -275,7 +275,7 @@ def _stop(client: PulsarClient, request: Request, partition: TopicPartition, beh
         return min(point.behind, behind_last)
     if point.time is None:
         return behind_last
-    behind = _seek(client, request, partition, point.time + request.allowed_disorder + 1)
+    behind = _first(client, request, partition, point.time + request.allowed_disorder + 1)
     return behind_last if behind is None else min(behind, behind_last)
 
 
