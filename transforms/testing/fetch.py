@@ -1,4 +1,4 @@
-"""What the tests need and pip does not have: a Pulsar broker and Avro's own tools, from Maven.
+"""What the tests need and pip does not have: a Pulsar broker, Flink and Avro's own tools, from Maven.
 
 Run as ``python -m transforms.testing.fetch`` to fetch all of it ahead of the tests.
 
@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
+_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
 _OLDEST_JAVA = 17
 #: What a broker needs out of the distribution; the rest is for functions and examples.
 _PULSAR_PARTS = ("lib", "conf", "LICENSE", "NOTICE")
@@ -42,6 +42,49 @@ class Artifact:
     coordinates: str
     sha512: str
 
+    def __str__(self) -> str:
+        return self.coordinates
+
+    def goal(self, scratch: Path) -> list[str]:
+        """What Maven is told."""
+        return [f"{_PLUGIN}:copy", f"-Dartifact={self.coordinates}"]
+
+    def digest(self, folder: Path) -> str:
+        """The SHA-512 of what Maven has put into a folder."""
+        return _sha512(next(folder.iterdir()))
+
+
+@dataclass(frozen=True)
+class Jars:
+    """Jars with all that they depend on. Each of ``coordinates`` is ``group:name:version``."""
+
+    coordinates: tuple[str, ...]
+    sha512: str
+    """Of the lines that ``sha512sum *.jar`` prints."""
+
+    def __str__(self) -> str:
+        return f"{self.coordinates[0]} with what it needs"
+
+    def goal(self, scratch: Path) -> list[str]:
+        """What Maven is told."""
+        parts = [each.split(":") for each in self.coordinates]
+        needed = "".join(
+            f"<dependency><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>"
+            for group, name, version in parts
+        )
+        project = scratch / "jars.xml"
+        project.write_text(
+            '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion><groupId>tests</groupId>'
+            f"<artifactId>jars</artifactId><version>1</version><packaging>pom</packaging>"
+            f"<dependencies>{needed}</dependencies></project>"
+        )
+        return [f"{_PLUGIN}:copy-dependencies", f"--file={project}"]
+
+    def digest(self, folder: Path) -> str:
+        """The SHA-512 of what Maven has put into a folder."""
+        lines = [f"{_sha512(jar)}  {jar.name}\n" for jar in sorted(folder.iterdir())]
+        return hashlib.sha512("".join(lines).encode()).hexdigest()
+
 
 PULSAR_VERSION = "4.0.8"
 PULSAR = Artifact(
@@ -53,6 +96,17 @@ AVRO_TOOLS = Artifact(
     f"org.apache.avro:avro-tools:{AVRO_TOOLS_VERSION}:jar",
     "21a644083fb350f3a235c52e06755e03f97f9fe8f714e7703737e859b4106243ddcb01ce6b63cd3b14f4c21b1c6e95661cdfb5da6ab9a5cef3c75ba61b00a70d",
 )
+FLINK_VERSION = "1.19.0"
+#: A session cluster and Beam's job server. The newest of Beam's job servers that can be had as jars; the Python SDK
+#: that runs on it is newer.
+FLINK = Jars(
+    (
+        "org.apache.beam:beam-runners-flink-1.19:2.62.0",
+        f"org.apache.flink:flink-statebackend-rocksdb:{FLINK_VERSION}",
+        "org.slf4j:slf4j-jdk14:1.7.30",
+    ),
+    "9fd510a0e3d3995cbcd44011f1f023afd5ea20ce47990de0d54d6c15d731785d349ab297040253c36a2050f4ec091f581dae63ed4ba390d027fc976fa5075d89",
+)
 
 
 def pulsar_distribution() -> Path:
@@ -60,9 +114,14 @@ def pulsar_distribution() -> Path:
     return _cached(f"apache-pulsar-{PULSAR_VERSION}", PULSAR, _unpack_pulsar)
 
 
+def flink_jars() -> Path:
+    """Folder of the jars of Flink and of Beam's job server. Fetches them the first time (190 MB)."""
+    return _cached(f"flink-{FLINK_VERSION}", FLINK, shutil.move)
+
+
 def avro_tools_jar() -> Path:
     """Avro's command line tools as one jar, to be run with ``java -jar``. Fetches it the first time (58 MB)."""
-    return _cached(f"avro-tools-{AVRO_TOOLS_VERSION}.jar", AVRO_TOOLS, shutil.move)
+    return _cached(f"avro-tools-{AVRO_TOOLS_VERSION}.jar", AVRO_TOOLS, _move_file)
 
 
 def cache_folder() -> Path:
@@ -87,7 +146,7 @@ def java() -> str:
     return found
 
 
-def _cached(name: str, artifact: Artifact, unpack: Callable[[Path, Path], object]) -> Path:
+def _cached(name: str, artifact: Artifact | Jars, unpack: Callable[[Path, Path], object]) -> Path:
     target = cache_folder() / name
     if target.exists():
         return target
@@ -111,41 +170,44 @@ def _lock(target: Path) -> Iterator[None]:
         yield
 
 
-def _fetch(artifact: Artifact, scratch: Path) -> Path:
+def _fetch(artifact: Artifact | Jars, scratch: Path) -> Path:
     maven = shutil.which("mvn")
     if maven is None:
         raise FetchError(
-            f"{artifact.coordinates} is fetched with Maven, and there is no mvn in PATH. "
+            f"{artifact} is fetched with Maven, and there is no mvn in PATH. "
             "Install Maven (Debian: apt-get install maven)."
         )
     found = _copy(maven, artifact, scratch / "first")
-    if _sha512(found) == artifact.sha512:
+    if artifact.digest(found) == artifact.sha512:
         return found
-    _say(f"Maven's copy of {artifact.coordinates} is broken; fetching it again.")
+    _say(f"Maven's copy of {artifact} is broken; fetching it again.")
     found = _copy(maven, artifact, scratch / "second", f"-Dmaven.repo.local={scratch / 'repository'}")
-    if (actual := _sha512(found)) == artifact.sha512:
+    if (actual := artifact.digest(found)) == artifact.sha512:
         return found
     raise FetchError(
-        f"{artifact.coordinates} is not the file we know: its SHA-512 is {actual}, not {artifact.sha512}, "
+        f"{artifact} is not the file we know: its SHA-512 is {actual}, not {artifact.sha512}, "
         "also after a second download. Look at the mirror in Maven's settings.xml."
     )
 
 
-def _copy(maven: str, artifact: Artifact, folder: Path, *options: str) -> Path:
-    _say(f"Fetching {artifact.coordinates} with Maven ...")
-    command = [maven, "-q", "-B", *options, _COPY, f"-Dartifact={artifact.coordinates}", f"-DoutputDirectory={folder}"]
+def _copy(maven: str, artifact: Artifact | Jars, folder: Path, *options: str) -> Path:
+    _say(f"Fetching {artifact} with Maven ...")
+    command = [maven, "-q", "-B", *options, *artifact.goal(folder.parent), f"-DoutputDirectory={folder}"]
     # Away from our own folder: Maven would read a pom.xml there.
     answer = subprocess.run(  # noqa: S603 - the command is ours
         command, cwd=folder.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
-    files = list(folder.iterdir()) if folder.exists() else []
-    if answer.returncode or len(files) != 1:
+    if answer.returncode or not folder.exists() or not any(folder.iterdir()):
         said = "\n".join((answer.stdout + answer.stderr).strip().splitlines()[:10])
         raise FetchError(
-            f"Maven could not fetch {artifact.coordinates} (exit code {answer.returncode}). Check that this machine "
+            f"Maven could not fetch {artifact} (exit code {answer.returncode}). Check that this machine "
             f"reaches a Maven repository (settings.xml names mirrors and proxies), then try again. Maven said:\n{said}"
         )
-    return files[0]
+    return folder
+
+
+def _move_file(folder: Path, target: Path) -> None:
+    next(folder.iterdir()).rename(target)
 
 
 def _sha512(path: Path) -> str:
@@ -156,9 +218,9 @@ def _sha512(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _unpack_pulsar(archive: Path, target: Path) -> None:
+def _unpack_pulsar(folder: Path, target: Path) -> None:
     _say("Unpacking Pulsar ...")
-    with tarfile.open(archive) as tar:
+    with tarfile.open(next(folder.iterdir())) as tar:
         if hasattr(tarfile, "data_filter"):
             tar.extraction_filter = tarfile.data_filter  # older Pythons lack it and do not need it
         for member in tar:
@@ -176,6 +238,7 @@ def main() -> int:
     try:
         print(f"Java: {java()}")
         print(f"Apache Pulsar {PULSAR_VERSION}: {pulsar_distribution()}")
+        print(f"Flink {FLINK_VERSION}: {flink_jars()}")
         print(f"Avro tools {AVRO_TOOLS_VERSION}: {avro_tools_jar()}")
     except FetchError as error:
         _say(f"error: {error}")
