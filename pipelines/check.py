@@ -19,7 +19,7 @@ from pipelines.options import BackupConfig
 from pipelines.preflight import Preflight
 from pipelines.summary import human_size
 from transforms.at_once import at_once
-from transforms.errors import BackupError
+from transforms.errors import BackupError, SourceError
 from transforms.files.format import RecordEncoder
 from transforms.files.naming import name_prefix
 from transforms.pulsar.admin import PulsarAdmin
@@ -53,6 +53,8 @@ class PartitionPlan:
     """About so many at most, by windows and limits; None where the messages are not known."""
     subscription: str | None
     """What would become of the subscription; None without one."""
+    not_told: str | None
+    """Why admin REST did not tell how much the broker holds; None where it did, or was not asked."""
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ class Plan:
     """True: tells this from the summary of a run."""
     destination: str
     told_by_admin: bool
-    """Whether admin REST told counts and sizes; without it only positions are known."""
+    """Whether admin REST told counts and sizes of all partitions; without it only positions are known."""
     first_object: str | None
     """Folder and beginning of the name of the first object; None where there is nothing to read."""
     sample: dict[str, Any] | None
@@ -81,7 +83,7 @@ def plan(config: BackupConfig, ready: Preflight, make_encoder: Callable[[], Reco
     return Plan(
         check=True,
         destination=config.destination.url,
-        told_by_admin=config.connection.admin_url is not None,
+        told_by_admin=config.connection.admin_url is not None and all(part.not_told is None for part in parts),
         first_object=first_object,
         sample=sample,
         partitions=parts,
@@ -92,10 +94,13 @@ def plan(config: BackupConfig, ready: Preflight, make_encoder: Callable[[], Reco
 def _partition_plan(config: BackupConfig, ready: Preflight, each: PartitionRange) -> PartitionPlan:
     entries = size = messages = 0
     known, counted = True, True
-    first = last = None
+    first = last = told = not_told = None
     if each.start < each.stop:
         first, last = _published(config, each.start, each), _published(config, _last_entry(each.stop), each)
-        told = _stored(config, each)
+        try:
+            told = _stored(config, each)
+        except BackupError as error:
+            not_told = str(error)
         if told is None:
             known = counted = False
             if each.start.ledger == each.stop.ledger:
@@ -114,6 +119,7 @@ def _partition_plan(config: BackupConfig, ready: Preflight, each: PartitionRange
         last_published=_iso(last),
         files=_files(config, first, last, messages if counted else None, size),
         subscription=_subscription(config, ready, each),
+        not_told=not_told,
     )
 
 
@@ -131,16 +137,15 @@ def _published(config: BackupConfig, entry: Position, each: PartitionRange) -> i
 
 
 def _stored(config: BackupConfig, each: PartitionRange) -> tuple[int, int, float] | None:
-    """Entries and bytes of the range, and bytes of a message; None where the broker does not tell."""
+    """Entries and bytes of the range, and bytes of a message; None without admin REST. Raises BackupError."""
     if config.connection.admin_url is None:
         return None
     admin = PulsarAdmin(config.connection)
-    try:
-        found, counters = admin.internal_stats(each.partition), admin.stats(each.partition)
-    except BackupError:
-        return None
-    ledgers = found.get("ledgers") or []
-    if ledgers and not ledgers[-1]["entries"]:
+    found, counters = admin.internal_stats(each.partition), admin.stats(each.partition)
+    ledgers = found.get("ledgers")
+    if not ledgers:
+        raise SourceError("--admin_url does not know the topic. Does it belong to the cluster of --service_url?")
+    if not ledgers[-1]["entries"]:
         # Of the ledger that is written to, the list tells nothing.
         ledgers[-1] |= {"entries": found["currentLedgerEntries"], "size": found["currentLedgerSize"]}
     entries = size = 0
@@ -252,7 +257,11 @@ def print_plan(found: Plan, console: Console) -> None:
             _number(part.files, "up to"),
         )
     console.print(table)
-    if not found.told_by_admin:
+    reasons = [part.not_told for part in found.partitions if part.not_told]
+    if reasons:
+        some = f"{len(reasons)} of {len(found.partitions)} partitions"
+        console.print(f"How much {some} hold could not be asked. The first of them: {reasons[0]}")
+    elif not found.told_by_admin:
         console.print("How many messages and bytes that is, the broker tells by admin REST only: give --admin_url.")
     for text in dict.fromkeys(f"{part.partition}: subscription {part.subscription}." for part in found.partitions):
         if "subscription None" not in text:

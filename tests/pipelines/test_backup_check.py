@@ -6,6 +6,7 @@ import pytest
 
 from tests.pipelines.backups import arguments, run_job
 from tests.pipelines.producing import numbered, send
+from tests.pipelines.refusing_rest import refusing_rest
 from transforms.testing.cos_server import TEST_BUCKET
 
 
@@ -35,6 +36,26 @@ def test_check_says_what_a_run_would_do_and_does_nothing(broker, client, topic, 
     assert "made would be created" in printed
     assert "Nothing was created, written or acknowledged." in printed
     assert ("give --admin_url" in printed) is not admin
+
+
+@pytest.mark.parametrize(("status", "reason"), [(500, "answered 500 'Out of order'"), (404, "does not know the topic")])
+def test_check_says_why_what_a_topic_holds_could_not_be_asked(broker, client, topic, bucket, capsys, status, reason):
+    name = topic(partitions=3)
+    for index in range(2):
+        send(client, f"{name}-partition-{index}", numbered(4))
+    with refusing_rest(broker.admin_url, "internalStats", status) as admin_url:
+        run = run_job(arguments(broker, name, bucket, ["--check", f"--admin_url={admin_url}"]))
+    assert run.code == 0, run.errors
+    *filled, empty = run.summary["partitions"]
+    for part in filled:
+        assert (part["entries"], part["messages"], part["bytes"]) == (4, None, None)
+        assert reason in part["not_told"]
+    assert (empty["entries"], empty["not_told"]) == (0, None)
+    assert run.summary["told_by_admin"] is False
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "2 of 3 partitions hold could not be asked. The first of them: " in printed
+    assert reason in printed
+    assert "give --admin_url" not in printed
 
 
 def test_check_tells_where_a_subscription_stands_and_leaves_it_there(broker, client, topic, folder):
