@@ -23,7 +23,7 @@ from transforms.pulsar import ReadFromPulsar
 from transforms.pulsar.client import connect, disconnect
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.messages import TopicPartition
-from transforms.pulsar.positions import Position
+from transforms.pulsar.positions import EARLIEST, Position
 from transforms.pulsar.restriction import PartitionRange
 from transforms.testing.cos_server import TEST_BUCKET, CosServer
 from transforms.testing.cos_signature import ServerKey
@@ -261,9 +261,11 @@ def test_what_holds_a_secret_shows_nothing_of_it(place):
     connection = PulsarConnection(place.broker.service_url, token="env:ROLE_KEY")
     client = connect(connection)
     try:
-        place.assert_clean(
-            shown=f"{connection!r} {client!r} {client.__dict__!r} {client.partitions(place.topic)!r}",
-        )
+        reader = client.open_reader(TopicPartition(place.topic), EARLIEST)
+        shown = f"{connection!r} {client!r} {client.__dict__!r} {reader!r} {reader.__dict__!r}"
+        assert reader.next(10.0) is not None
+        reader.close()
+        place.assert_clean(shown=shown)
     finally:
         disconnect(connection)
     assert "pasted" not in repr(PulsarConnection("pulsar://127.0.0.1", token="pasted"))

@@ -100,11 +100,6 @@ class PulsarClient:
             _open.discard(self)
             self._client.close()
 
-    def partitions(self, topic: str) -> list[TopicPartition]:
-        """The partitions of a topic; the topic itself if it has none *or does not exist*. Creates nothing."""
-        with explained(self.connection, topic):
-            return [TopicPartition.parse(name) for name in self._client.get_topic_partitions(topic)]
-
     def open_reader(
         self, partition: TopicPartition, start: Position, *, queue_size: int = 1000, compacted: bool = False
     ) -> MessageReader:
