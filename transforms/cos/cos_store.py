@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,6 +20,7 @@ from transforms.cos.retry import (
     RequestFailed,
     RetryPolicy,
 )
+from transforms.cos.together import AbandonedError, as_part, pause
 from transforms.errors import AccessError, DestinationError, ObjectConflictError
 
 _logger = logging.getLogger(__name__)
@@ -117,7 +117,8 @@ class CosStore:
     def delete_parts(self, keys: Sequence[str]) -> None:
         """Delete spooled parts, one request each: deleting many at once is another permission."""
         with ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="cos-delete") as pool:
-            for done in [pool.submit(self._call, partial(self._client.delete, key)) for key in keys]:
+            delete = as_part(self._call)
+            for done in [pool.submit(delete, partial(self._client.delete, key)) for key in keys]:
                 done.result()
 
     def list_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
@@ -177,7 +178,7 @@ class CosStore:
         reason = ""
         for number in range(_ROUNDS):
             if number:
-                time.sleep(_FIRST_PAUSE * 2 ** (number - 1))
+                pause(_FIRST_PAUSE * 2 ** (number - 1))
             try:
                 answer = attempt()
             except RequestFailed as failed:
@@ -205,7 +206,7 @@ class CosStore:
 
         try:
             with ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="cos-copy") as pool:
-                etags = list(pool.map(copy, range(1, len(parts) + 1), parts))
+                etags = list(pool.map(as_part(copy), range(1, len(parts) + 1), parts))
             if tail:
                 etags.append(self._upload_tail(key, upload, len(parts) + 1, tail))
             return self._call(lambda: self._client.complete(key, upload, etags, _FORBID_OVERWRITE))
@@ -227,7 +228,7 @@ class CosStore:
         """End an upload that failed. One that cannot be ended is left to the next run, or to a lifecycle rule."""
         try:
             self.with_deadline(_ABORT_DEADLINE).abort_upload(key, upload)
-        except (AccessError, DestinationError) as error:
+        except (AccessError, DestinationError, AbandonedError) as error:
             _logger.warning("The multipart upload %s to %s was left behind. %s", upload, key, error)
 
     def _stands(self, key: str, metadata: Mapping[str, str], content: tuple[int, int | None]) -> bool:

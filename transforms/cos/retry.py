@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
+from transforms.cos.together import pause
 from transforms.errors import AccessError, BackupError, DestinationError
 
 _logger = logging.getLogger(__name__)
@@ -202,7 +203,8 @@ class RetryPolicy:
         """Make a request until it succeeds.
 
         ``refresh`` is called when COS refuses the key; it tells whether a newer one may still come if that one is
-        refused as well. Raises RequestFailed for what the caller must reconcile, else AccessError or DestinationError.
+        refused as well. Raises RequestFailed for what the caller must reconcile, else AccessError or DestinationError;
+        AbandonedError instead of trying again where other work has failed with which this fails together.
         """
         refused_since: float | None = None
 
@@ -227,6 +229,7 @@ class RetryPolicy:
             retry=retry_if_exception(again),
             wait=wait_random_exponential(multiplier=self.first_wait, max=self.longest_wait),
             stop=stop_before_delay(self.deadline),
+            sleep=pause,
             before_sleep=_log_wait,
             reraise=True,
         )

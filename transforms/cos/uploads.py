@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
+from transforms.cos.together import Together
+
 T = TypeVar("T")
 A = TypeVar("A")
 
@@ -21,34 +23,29 @@ class Uploads:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._freed = threading.Condition()
-        self._failure: BaseException | None = None
+        self._together = Together()
 
     def begin(self) -> None:
         """Start afresh after what was submitted before has ended, failed or not."""
-        self._failure = None
+        self._together = Together()
 
     def submit(self, size: int, work: Callable[[], T], after: Iterable[Future[object]] = ()) -> Future[T]:
         """Run ``work``, which holds ``size`` bytes, once all of ``after`` have ended well.
 
-        Waits until the bytes fit; work larger than all of the budget runs alone. Once any work has failed, what waits
-        and what comes fails with it: behind an outage, each would wait out the outage anew.
+        Waits until the bytes fit; work larger than all of the budget runs alone. Once any work has failed, what waits,
+        what comes and what would try a request again fails with it: else each would wait out an outage for itself.
         """
         for future in list(after):
             future.result()
         with self._freed:
             self._freed.wait_for(lambda: not self._bytes or self._bytes + size <= self._max_bytes)
-            if self._failure is not None:
-                raise self._failure
+            together = self._together
+            together.check()
             self._bytes += size
 
         def run() -> T:
             try:
-                if self._failure is not None:
-                    raise self._failure
-                return work()
-            except BaseException as error:
-                self._failure = self._failure or error
-                raise
+                return together.run(work)
             finally:
                 with self._freed:
                     self._bytes -= size

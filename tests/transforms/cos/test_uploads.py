@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
+from tests.transforms.cos.joining import META, join
+from tests.transforms.cos.joining import uploads as uploads_under_way
+from transforms.cos.retry import RetryPolicy
 from transforms.cos.uploads import Uploads, results
+from transforms.testing.cos_faults import ALWAYS
 
 
 def test_uploads_run_at_once_up_to_the_bytes_that_fit():
@@ -64,6 +69,30 @@ def test_what_waits_and_what_comes_fails_with_the_first_until_a_new_beginning():
     assert not ran
     uploads.begin()
     assert uploads.submit(1, lambda: "ran").result() == "ran"
+    uploads.close()
+
+
+@pytest.mark.parametrize("operation", ["PutObject", "UploadPartCopy", "CompleteMultipartUpload", "DeleteObject"])
+def test_a_request_is_not_tried_again_once_other_work_has_failed(server, make_store, parts, operation):
+    server.faults.add("503", operation=operation, times=ALWAYS)
+    store = make_store(policy=RetryPolicy(deadline=20.0, first_wait=20.0, longest_wait=20.0))
+    uploads = Uploads(max_bytes=10)
+
+    def fail() -> None:
+        while not server.faults.played:
+            time.sleep(0.01)
+        raise OSError("disk full")
+
+    def work() -> None:
+        store.put("backup/other", b"hello", META)
+        join(store, parts)
+        store.delete_parts(parts[0])
+
+    futures = [uploads.submit(1, work), uploads.submit(1, fail)]
+    for future in futures:
+        with pytest.raises(OSError, match="disk full"):
+            future.result()
+    assert uploads_under_way(server) == []
     uploads.close()
 
 
