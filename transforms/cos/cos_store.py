@@ -19,6 +19,7 @@ from transforms.cos.retry import (
     Place,
     RequestFailed,
     RetryPolicy,
+    may_have_happened,
 )
 from transforms.cos.together import AbandonedError, as_part, pause
 from transforms.errors import AccessError, DestinationError, ObjectConflictError
@@ -91,13 +92,15 @@ class CosStore:
     def put(self, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:
         """Write a whole object with one PUT; True if it was created, False if an equal one stood there already.
 
-        False also where the answer to an earlier attempt of this call was lost.
+        True also where an attempt of this call lost its answer and an equal object is found then.
         """
         crc = crc64_of.xz(body)
         headers = {**self._object_headers(key, metadata, crc), **_FORBID_OVERWRITE}
-        return self._create(
-            key, metadata, (crc, len(body)), lambda: self._call(lambda: self._client.put(key, body, headers))
-        )
+
+        def attempt(doubts: list[Failure]) -> Mapping[str, str]:
+            return self._call(lambda: _doubted(lambda: self._client.put(key, body, headers), doubts))
+
+        return self._create(key, metadata, (crc, len(body)), attempt)
 
     def put_part(self, key: str, body: bytes) -> None:
         """Write a spooled part; what stands there is overwritten."""
@@ -112,7 +115,7 @@ class CosStore:
     def join(self, key: str, parts: Sequence[str], tail: bytes, crc64: int, metadata: Mapping[str, str]) -> bool:
         """Make one object of spooled parts and a tail with a multipart upload; the result is that of ``put``."""
         headers = self._object_headers(key, metadata, crc64)
-        return self._create(key, metadata, (crc64, None), lambda: self._upload(key, parts, tail, headers))
+        return self._create(key, metadata, (crc64, None), partial(self._upload, key, parts, tail, headers))
 
     def delete_parts(self, keys: Sequence[str]) -> None:
         """Delete spooled parts, one request each: deleting many at once is another permission."""
@@ -170,21 +173,26 @@ class CosStore:
         key: str,
         metadata: Mapping[str, str],
         content: tuple[int, int | None],
-        attempt: Callable[[], Mapping[str, str]],
+        attempt: Callable[[list[Failure]], Mapping[str, str]],
     ) -> bool:
-        """Create an object, or find that it stands there; ``content`` is its CRC64 and, if known, its size."""
+        """Create an object, or find that it stands there.
+
+        ``content`` is its CRC64 and, if known, its size. ``attempt`` adds to the list the failures behind which it may
+        have created the object.
+        """
         if self._may_overwrite() and self._stands(key, metadata, content):
             return False
         reason = ""
+        doubts: list[Failure] = []
         for number in range(_ROUNDS):
             if number:
                 pause(_FIRST_PAUSE * 2 ** (number - 1))
             try:
-                answer = attempt()
+                answer = attempt(doubts)
             except RequestFailed as failed:
                 # The name is taken, or the upload is gone: by an attempt of ours whose answer was lost, or by others.
                 if self._stands(key, metadata, content):
-                    return False
+                    return bool(doubts)
                 reason = (
                     f"it was there and gone again, or its multipart upload was ended by others ({failed.failure}). "
                     "Check what else writes to the prefix, and that no lifecycle rule aborts young uploads."
@@ -198,7 +206,9 @@ class CosStore:
             )
         raise DestinationError(f"cos://{self._place.bucket}/{key} could not be created in {_ROUNDS} rounds: {reason}")
 
-    def _upload(self, key: str, parts: Sequence[str], tail: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
+    def _upload(
+        self, key: str, parts: Sequence[str], tail: bytes, headers: Mapping[str, str], doubts: list[Failure]
+    ) -> Mapping[str, str]:
         upload = self._call(lambda: self._client.initiate(key, {**headers, **_FORBID_OVERWRITE}))
 
         def copy(number: int, part: str) -> str:
@@ -209,7 +219,9 @@ class CosStore:
                 etags = list(pool.map(as_part(copy), range(1, len(parts) + 1), parts))
             if tail:
                 etags.append(self._upload_tail(key, upload, len(parts) + 1, tail))
-            return self._call(lambda: self._client.complete(key, upload, etags, _FORBID_OVERWRITE))
+            return self._call(
+                lambda: _doubted(lambda: self._client.complete(key, upload, etags, _FORBID_OVERWRITE), doubts)
+            )
         except BaseException:
             self._abort(key, upload)
             raise
@@ -302,6 +314,16 @@ class CosStore:
 
     def _call(self, request: Callable[[], _Result]) -> _Result:
         return self._policy.call(request, place=self._place, refresh=self._client.refresh)
+
+
+def _doubted(request: Callable[[], _Result], doubts: list[Failure]) -> _Result:
+    """Make a request; a failure behind which it may have taken effect goes to ``doubts`` as well."""
+    try:
+        return request()
+    except RequestFailed as failed:
+        if may_have_happened(failed.failure):
+            doubts.append(failed.failure)
+        raise
 
 
 def _require_crc(operation: str, key: str, crc: int, answer: Mapping[str, str]) -> None:

@@ -115,6 +115,14 @@ def classify(failure: Failure) -> Verdict:
     return Verdict.RETRY if passing else Verdict.FATAL
 
 
+def may_have_happened(failure: Failure) -> bool:
+    """Tell whether it may have been done all the same: the answer was lost, or is that of a server that fails."""
+    status = failure.status
+    if status is None:
+        return failure.code != NO_KEY
+    return status == HTTPStatus.OK or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 def _refused_without_reason(failure: Failure) -> bool:
     """The answer to HEAD has no body, so an old key looks like a missing permission, or like a malformed request."""
     unclear = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)

@@ -21,6 +21,7 @@ class ObjectStore(Protocol):
     def put(self, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:
         """Write a whole object; True if it was created, False if an equal one stood there already.
 
+        What an attempt of the same call may have created, whose answer was lost, counts as created.
         Equal is told by the metadata ``records-crc64``, ``records-bytes`` and ``messages`` where the store keeps
         metadata, else by the bytes. Raises ObjectConflictError where the name is taken by anything else.
         """

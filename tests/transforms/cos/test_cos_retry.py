@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.cos.retry import NO_KEY, Failure, Place, RequestFailed, RetryPolicy, Verdict, classify, explain
+from transforms.cos.retry import (
+    NO_KEY,
+    Failure,
+    Place,
+    RequestFailed,
+    RetryPolicy,
+    Verdict,
+    classify,
+    explain,
+    may_have_happened,
+)
 from transforms.errors import AccessError, BackupError, DestinationError
 
 PLACE = Place("backup-1250000000", "ap-guangzhou", None, "file:/etc/cos.json")
@@ -55,6 +65,24 @@ def failure(status, code="Unknown", operation="PutObject", message=""):
 )
 def test_what_a_failure_means(given_failure, verdict):
     assert classify(given_failure) is verdict
+
+
+@pytest.mark.parametrize(
+    ("given_failure", "possible"),
+    [
+        (failure(None, "ReadTimeout"), True),
+        (failure(200, "Unreadable", "CompleteMultipartUpload"), True),
+        (failure(500, "InternalError"), True),
+        (failure(502), True),
+        (failure(None, NO_KEY), False),
+        (failure(429), False),
+        (failure(400, "RequestTimeout"), False),
+        (failure(400, "ExpiredToken"), False),
+        (failure(409), False),
+    ],
+)
+def test_which_failures_leave_open_whether_it_was_done(given_failure, possible):
+    assert may_have_happened(given_failure) is possible
 
 
 @pytest.mark.parametrize(

@@ -79,10 +79,21 @@ def test_put_survives_a_fault_that_passes(server, store, kind):
 @pytest.mark.parametrize("kind", AFTER_THE_EFFECT)
 def test_a_lost_answer_is_settled_by_asking(server, store, kind):
     server.faults.add(kind, operation="PutObject")
-    assert store.put(KEY, b"hello", META) is False
+    assert store.put(KEY, b"hello", META) is True
     assert server.requests["PutObject"] == 2
     assert server.requests["HeadObject"] == 1
     assert server.stored_keys(TEST_BUCKET) == [KEY]
+    assert store.put(KEY, b"hello", META) is False
+
+
+@pytest.mark.parametrize("kind", ["429", "request-timeout", "expired-token"])
+def test_behind_a_refusal_an_equal_object_is_not_taken_for_our_own(server, store, parts, kind):
+    store.put(KEY, b"hello", META)
+    server.faults.add(kind, operation="PutObject", key=KEY)
+    assert store.put(KEY, b"hello", META) is False
+    server.faults.add(kind, operation="InitiateMultipartUpload")
+    assert join(store, parts) is False
+    assert server.faults.played == 2
 
 
 def test_a_hanging_server_costs_one_timeout(server, make_store):
@@ -170,7 +181,7 @@ def test_complete_survives_a_fault_that_passes(server, store, parts, kind):
 @pytest.mark.parametrize("kind", [*AFTER_THE_EFFECT, "complete-garbled"])
 def test_a_lost_answer_to_complete_is_settled_by_asking(server, store, parts, kind):
     server.faults.add(kind, operation="CompleteMultipartUpload")
-    assert join(store, parts) is False
+    assert join(store, parts) is True
     assert server.requests["InitiateMultipartUpload"] == 1
     assert server.stored_bytes(TEST_BUCKET, KEY) == b"".join(parts[1]) + b"the tail"
 
