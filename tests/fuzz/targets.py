@@ -29,6 +29,7 @@ from pipelines.options import duration, parse_options, size
 from pipelines.parser import job_parser
 from tests.transforms.files.client_messages import ClientMessage, batch_of, messages, wire_texts
 from tests.transforms.files.values import FixedSchemas, json_rows
+from tests.transforms.pulsar.protobuf_fields import assert_read_back
 from transforms.cos.credentials import Credentials, FileCredentials, parse_credentials
 from transforms.cos.destination import open_store, parse_destination
 from transforms.errors import ConfigurationError, DestinationError
@@ -398,12 +399,7 @@ protobufs = st.recursive(
 
 @target(protobuf_fields)
 def protobuf_written_and_read(fields: dict[int, Any]) -> None:
-    read = Fields(encode(fields))
-    for number, value in fields.items():
-        if isinstance(value, int):
-            assert read.number(number) == value
-        else:
-            assert read.strings(number) == [value.encode() if isinstance(value, str) else value]
+    assert_read_back(fields)
 
 
 @target(st.one_of(damaged(protobufs), st.binary(max_size=40)))

@@ -9,12 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.pipelines.backups import arguments, backup, start_job
+from tests.pipelines.backups import Bucket, arguments, backup, start_job
 from tests.pipelines.reading_back import assert_holds, messages_in
 from transforms.testing.cos_faults import ALWAYS
 from transforms.testing.producers import produce
@@ -42,6 +42,18 @@ def start_program(program: Sequence[str], argv: Sequence[str]) -> subprocess.Pop
     return subprocess.Popen(
         [sys.executable, *program, *argv], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+@contextlib.contextmanager
+def waiting_for_a_silent_broker(bucket: Bucket) -> Iterator[subprocess.Popen[str]]:
+    """A run whose broker takes the connection and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"--service_url=pulsar://127.0.0.1:{silent.getsockname()[1]}"
+        with start_job([url, "--topic=orders", *bucket.options]) as process:
+            silent.settimeout(60)
+            connection, _ = silent.accept()
+            with connection:
+                yield process
 
 
 @pytest.mark.parametrize(("number", "code", "said"), SIGNALS)
@@ -101,13 +113,8 @@ def test_a_run_whose_bucket_does_not_answer_ends_all_the_same(broker, topic, buc
 
 
 def test_a_broker_that_does_not_answer_keeps_no_run_from_ending(bucket):
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"--service_url=pulsar://127.0.0.1:{silent.getsockname()[1]}"
-        with start_job([url, "--topic=orders", *bucket.options]) as process:
-            silent.settimeout(60)
-            connection, _ = silent.accept()
-            with connection:
-                _, errors = end(process, signal.SIGTERM)
+    with waiting_for_a_silent_broker(bucket) as process:
+        _, errors = end(process, signal.SIGTERM)
     assert process.returncode == 143
     assert errors.endswith("terminated before anything was read; nothing was stored or acknowledged. Run it again.\n")
 
@@ -139,22 +146,18 @@ def test_on_a_terminal_the_cursor_comes_back_and_the_sentence_stands_alone(broke
 
 
 def test_a_second_signal_ends_a_run_whose_sentence_nobody_reads(bucket):
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"--service_url=pulsar://127.0.0.1:{silent.getsockname()[1]}"
-        with start_job([url, "--topic=orders", *bucket.options]) as process:
-            silent.settimeout(60)
-            connection, _ = silent.accept()
-            assert process.stderr is not None
-            full = os.open(f"/proc/{process.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
-            with connection, contextlib.suppress(BlockingIOError):
-                while True:
-                    os.write(full, b"." * 4096)
-            os.close(full)
-            process.send_signal(signal.SIGINT)
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(1)
-            process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 130
+    with waiting_for_a_silent_broker(bucket) as process:
+        assert process.stderr is not None
+        full = os.open(f"/proc/{process.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(full, b"." * 4096)
+        os.close(full)
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
 
 
 def test_two_signals_at_once_leave_the_sentence_whole(bucket):

@@ -14,6 +14,7 @@ import pytest
 
 from tests.pipelines.backups import Bucket, arguments, assert_sentences_only, backup, run_job
 from tests.pipelines.reading_back import assert_holds, messages_in
+from tests.transforms.cos.passing_faults import AFTER_THE_EFFECT, WITHOUT_EFFECT
 from transforms.cos import destination
 from transforms.testing.cos_faults import ALWAYS, FaultKind
 from transforms.testing.cos_server import TEST_BUCKET, CosServer
@@ -44,19 +45,8 @@ REQUESTS = {
 BEFORE: dict[str, tuple[FaultKind, str]] = {"head": ("reset-after", "file"), "abort": ("no-such-upload", "copy")}
 
 PASSING: list[FaultKind] = [
-    "500",
-    "503",
-    "429",
-    "html",
-    "empty",
-    "request-timeout",
-    "expired-token",
-    "skewed",
-    "reset-before",
-    "reset-during",
-    "reset-after",
-    "500-after",
-    "truncated",
+    *WITHOUT_EFFECT,
+    *AFTER_THE_EFFECT,
     "hang",
     "drip",
     "page",

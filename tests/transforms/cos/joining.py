@@ -9,19 +9,6 @@ from transforms.testing.cos_server import TEST_BUCKET
 KEY = "backup/t/20261122T094500Z-300s-p0003.avro"
 META = {"records-crc64": "7", "records-bytes": "11", "messages": "5"}
 MIB = 1 << 20
-PASSING = [
-    "500",
-    "503",
-    "429",
-    "html",
-    "empty",
-    "request-timeout",
-    "reset-before",
-    "reset-during",
-    "expired-token",
-    "skewed",
-]
-AFTER_THE_EFFECT = ["reset-after", "500-after", "truncated"]
 
 
 def join(store, parts, tail=b"the tail", metadata=META, key=KEY):

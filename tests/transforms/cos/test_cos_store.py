@@ -6,7 +6,8 @@ from threading import Barrier
 import pytest
 from fastcrc import crc64
 
-from tests.transforms.cos.joining import AFTER_THE_EFFECT, KEY, META, MIB, PASSING, join, uploads
+from tests.transforms.cos.joining import KEY, META, MIB, join, uploads
+from tests.transforms.cos.passing_faults import AFTER_THE_EFFECT, WITHOUT_EFFECT
 from transforms.cos import cos_store
 from transforms.cos.client import CosClient
 from transforms.cos.retry import RetryPolicy
@@ -68,7 +69,7 @@ def test_without_metadata_equal_is_told_by_the_content(store):
         store.put("backup/_manifest", b"[]", {})
 
 
-@pytest.mark.parametrize("kind", PASSING)
+@pytest.mark.parametrize("kind", WITHOUT_EFFECT)
 def test_put_survives_a_fault_that_passes(server, store, kind):
     server.faults.add(kind, operation="PutObject")
     assert store.put(KEY, b"hello" * 1000, META) is True
@@ -139,7 +140,7 @@ def test_a_damaged_object_whose_answer_was_lost_is_never_taken_for_stored(server
         store.put(KEY, b"hello", META)
 
 
-@pytest.mark.parametrize("kind", [*PASSING, *AFTER_THE_EFFECT, "corrupt", "wrong-crc", "no-crc"])
+@pytest.mark.parametrize("kind", [*WITHOUT_EFFECT, *AFTER_THE_EFFECT, "corrupt", "wrong-crc", "no-crc"])
 def test_a_part_survives_a_fault_and_may_be_written_again(server, store, kind):
     server.faults.add(kind, operation="PutObject")
     store.put_part("backup/_spool/1", b"part" * 1000)
@@ -162,7 +163,7 @@ def test_parts_alone_make_one_object(server, store, parts):
 
 
 @pytest.mark.parametrize("operation", ["InitiateMultipartUpload", "UploadPartCopy", "UploadPart"])
-@pytest.mark.parametrize("kind", [*PASSING, *AFTER_THE_EFFECT])
+@pytest.mark.parametrize("kind", [*WITHOUT_EFFECT, *AFTER_THE_EFFECT])
 def test_join_survives_a_fault_at_every_request(server, store, parts, operation, kind):
     server.faults.add(kind, operation=operation)
     assert join(store, parts) is True
@@ -170,7 +171,7 @@ def test_join_survives_a_fault_at_every_request(server, store, parts, operation,
     assert server.stored_bytes(TEST_BUCKET, KEY) == b"".join(parts[1]) + b"the tail"
 
 
-@pytest.mark.parametrize("kind", [*PASSING, "complete-error", "wrong-crc", "no-crc"])
+@pytest.mark.parametrize("kind", [*WITHOUT_EFFECT, "complete-error", "wrong-crc", "no-crc"])
 def test_complete_survives_a_fault_that_passes(server, store, parts, kind):
     server.faults.add(kind, operation="CompleteMultipartUpload")
     assert join(store, parts) is True

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.transforms.pulsar.protobuf_fields import assert_read_back
 from transforms.errors import AccessError, ConfigurationError, SourceError
 from transforms.pulsar.protobuf import Fields, ProtocolError, encode
 from transforms.pulsar.reach import Tls
@@ -264,12 +265,7 @@ def test_tls_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     )
 )
 def test_what_is_encoded_is_read_back(fields: dict[int, int | str | bytes]) -> None:
-    read = Fields(encode(fields))
-    for number, value in fields.items():
-        if isinstance(value, int):
-            assert read.number(number) == value
-        else:
-            assert read.strings(number) == [value.encode() if isinstance(value, str) else value]
+    assert_read_back(fields)
 
 
 def test_fields_that_are_not_known_or_absent_do_no_harm() -> None:
