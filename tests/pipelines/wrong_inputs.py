@@ -1,7 +1,7 @@
 """What a person can get wrong, and what can be broken around a run: each case, and the sentences it gives.
 
-``python -m tests.pipelines.wrong_inputs`` plays all and prints the table. The cases stand in ``wrong_options``,
-``wrong_sources`` and ``wrong_destinations``.
+``python -m tests.pipelines.wrong_inputs`` plays all and prints the table. The cases stand in the modules that
+``all_cases`` names.
 """
 
 from __future__ import annotations
@@ -81,10 +81,18 @@ class Outcome:
 
 
 def all_cases() -> list[Case]:
-    """Every case."""
-    from tests.pipelines import wrong_destinations, wrong_options, wrong_sources
+    """Every case: options that are wrong in themselves, told before anything is asked of anyone, and then the others."""
+    from tests.pipelines import (
+        wrong_addresses,
+        wrong_destination_options,
+        wrong_destinations,
+        wrong_options,
+        wrong_source_options,
+        wrong_sources,
+    )
 
-    return [*wrong_options.CASES, *wrong_sources.CASES, *wrong_destinations.CASES]
+    options = [*wrong_options.CASES, *wrong_source_options.CASES, *wrong_destination_options.CASES]
+    return [*options, *wrong_addresses.CASES, *wrong_sources.CASES, *wrong_destinations.CASES]
 
 
 @contextlib.contextmanager
