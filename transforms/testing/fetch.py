@@ -1,4 +1,4 @@
-"""What the tests need and pip does not have: a Pulsar broker, Flink and Avro's own tools, from Maven.
+"""What tests and checks need and pip does not have: a Pulsar broker, Flink and Avro's own tools, from Maven.
 
 Run as ``python -m transforms.testing.fetch`` to fetch all of it ahead of the tests.
 
@@ -107,6 +107,12 @@ FLINK = Jars(
     ),
     "9fd510a0e3d3995cbcd44011f1f023afd5ea20ce47990de0d54d6c15d731785d349ab297040253c36a2050f4ec091f581dae63ed4ba390d027fc976fa5075d89",
 )
+FLINK_OPERATOR_VERSION = "1.10.0"
+#: Holds the operator's custom resource definitions. The newest version that can be had as a jar.
+FLINK_OPERATOR = Artifact(
+    f"org.apache.flink:flink-kubernetes-operator-api:{FLINK_OPERATOR_VERSION}:jar",
+    "6d05f5f76e9a049716876c589e1677ec937c3322aab387dc5f1ea6b944566a557fa30c5154d7d27734e02e8ec03369283398c9406f054bc2311689acf2af1a5f",
+)
 
 
 def pulsar_distribution() -> Path:
@@ -117,6 +123,11 @@ def pulsar_distribution() -> Path:
 def flink_jars() -> Path:
     """Folder of the jars of Flink and of Beam's job server. Fetches them the first time (190 MB)."""
     return _cached(f"flink-{FLINK_VERSION}", FLINK, shutil.move)
+
+
+def flink_operator_jar() -> Path:
+    """The API of Flink's Kubernetes Operator, as a jar. Fetches it the first time (190 kB)."""
+    return _cached(f"flink-kubernetes-operator-api-{FLINK_OPERATOR_VERSION}.jar", FLINK_OPERATOR, _move_file)
 
 
 def avro_tools_jar() -> Path:
@@ -239,6 +250,7 @@ def main() -> int:
         print(f"Java: {java()}")
         print(f"Apache Pulsar {PULSAR_VERSION}: {pulsar_distribution()}")
         print(f"Flink {FLINK_VERSION}: {flink_jars()}")
+        print(f"Flink Kubernetes Operator {FLINK_OPERATOR_VERSION}: {flink_operator_jar()}")
         print(f"Avro tools {AVRO_TOOLS_VERSION}: {avro_tools_jar()}")
     except FetchError as error:
         _say(f"error: {error}")

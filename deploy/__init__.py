@@ -1,0 +1,1 @@
+"""Flink on Kubernetes: an image, manifests, and their check."""
