@@ -101,6 +101,10 @@ def test_every_setting_is_one_that_flink_knows():
     assert not {key for key, constant in constants.items() if constant not in texts}
 
 
+def test_settings_that_the_operator_forbids_are_left_to_it():
+    assert not OF_KUBERNETES & FLINK["flinkConfiguration"].keys()
+
+
 def test_settings_of_the_session_cluster_are_lines_that_flinks_image_takes():
     # It takes every line for a key and a value, comments too, and drops blanks. A key above another would hide it.
     settings = _session_settings()
