@@ -28,6 +28,7 @@ from transforms.pulsar.entries import stored_entries
 from transforms.pulsar.messages import MessageBatch
 from transforms.pulsar.positions import Position
 from transforms.pulsar.restriction import PartitionRange
+from transforms.pulsar.windows import MAX_TIME
 
 _PATIENCE = 6.0
 _LONGEST_TEXT = 200
@@ -35,7 +36,10 @@ _LONGEST_TEXT = 200
 
 @dataclass(slots=True)
 class PartitionPlan:
-    """What a run would read of one partition. Positions are written ``ledger:entry:batch``, times are ISO 8601."""
+    """What a run would read of one partition. Positions are written ``ledger:entry:batch``, times are ISO 8601.
+
+    A time that is no date is ``after the year 9999``.
+    """
 
     partition: str
     start: str
@@ -168,7 +172,7 @@ def _files(config: BackupConfig, first: int | None, last: int | None, messages: 
     if first is None or last is None:
         return None
     rule, limits = config.windows, config.limits
-    windows = abs(rule.window(last) - rule.window(first)) // rule.size + 1
+    windows = abs(rule.window(rule.time(last, 0)) - rule.window(rule.time(first, 0))) // rule.size + 1
     return min(windows, messages) + messages // limits.messages + size // limits.bytes
 
 
@@ -209,11 +213,24 @@ def _sample(
     folder = ready.layout.folder(each.partition, window, encoded.lane)
     begun = f"{folder}{name_prefix(window, ready.layout.granularity, each.partition.index)}"
     if config.file_format.extension == "avro":
-        block = config.file_format.block(encoded.data, 1)
-        record: Any = next(iter(fastavro.reader(BytesIO(encoded.header + block))))
+        record: Any = _avro_record(encoded.header + config.file_format.block(encoded.data, 1), encoded.data)
     else:
         record = json.loads(encoded.data)
     return f"{begun}….{config.file_format.extension}", {name: _shown(value) for name, value in record.items()}
+
+
+def _avro_record(file: bytes, record: bytes) -> Any:
+    """The one record of a file; times beyond the year 9999, which are no dates, as the numbers they are."""
+    reader = fastavro.reader(BytesIO(file))
+    try:
+        return next(iter(reader))
+    except (OverflowError, ValueError):
+        schema = json.loads(reader.metadata["avro.schema"], object_hook=_without_logical_type)
+        return fastavro.schemaless_reader(BytesIO(record), schema, None)
+
+
+def _without_logical_type(schema: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in schema.items() if name != "logicalType"}
 
 
 def _shown(value: Any) -> Any:
@@ -236,6 +253,8 @@ def _shown(value: Any) -> Any:
 def _iso(time: int | None) -> str | None:
     if time is None:
         return None
+    if time > MAX_TIME:
+        return "after the year 9999"
     return datetime.fromtimestamp(time / 1000, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -8,6 +8,7 @@ from tests.pipelines.backups import arguments, run_job
 from tests.pipelines.producing import numbered, send
 from tests.pipelines.refusing_rest import refusing_rest
 from transforms.testing.cos_server import TEST_BUCKET
+from transforms.testing.raw_producer import Message, send_raw
 
 
 def subscriptions(broker, name):
@@ -90,6 +91,22 @@ def test_check_prints_json_for_services(broker, client, topic, bucket, capsys):
     printed = json.loads(capsys.readouterr().out)
     assert printed["check"] is True
     assert printed["sample"]["payload_base64"].endswith("(668 characters)")
+
+
+@pytest.mark.parametrize("options", [["--format=avro"], ["--format=jsonl"], ["--window_by=event_time"]])
+def test_check_bears_times_beyond_the_year_9999(broker, topic, folder, options):
+    name, far = topic(), 10**16
+    message = Message(b"payload", publish_time=far, event_time=far)
+    sent = send_raw(broker.service_url, name, [Message(b"payload", publish_time=1), message, message])
+    run = run_job(arguments(broker, name, folder, ["--check", f"--admin_url={broker.admin_url}", *options]))
+    assert run.code == 0, run.errors
+    (part,) = run.summary["partitions"]
+    assert (part["first_published"], part["last_published"]) == ("1970-01-01T00:00:00Z", "after the year 9999")
+    assert run.summary["sample"]["payload"] == "payload"
+    run = run_job(arguments(broker, name, folder, ["--check", f"--start={sent[1].position}", *options]))
+    assert run.code == 0, run.errors
+    assert (run.summary["sample"]["publish_time"], run.summary["sample"]["event_time"]) == (far, far)
+    assert "/dt=9999-12-31/hh=23/" in run.summary["first_object"]
 
 
 def test_a_run_that_is_refused_by_its_destination_creates_no_subscription(broker, client, topic, bucket):
