@@ -60,7 +60,7 @@ def frames_from_a_broker(content: bytes) -> None:
         connection = wire.Connection(ours, timeout=5)
         with contextlib.suppress(OSError, ProtocolError, wire.ServerRefusal):
             connection.request(wire.Kind.CONNECT, {1: "x"})
-            connection.message()
+            connection.arriving(5)
 
 
 @target(st.builds(

@@ -262,3 +262,17 @@ def test_large_messages_and_small_ones_of_one_topic(broker, client, topic, bucke
     stored = messages_in(bucket)
     assert_holds(stored, {name: places})
     assert [record["payload"] for record in stored[name]] == [*payloads, *numbered(10)]
+
+
+@pytest.mark.parametrize("admin", [False, True])
+def test_a_topic_that_ends_with_markers_is_read_to_its_end(broker, topic, bucket, admin):
+    name = topic()
+    marker = Message(b"", marker=True)
+    sent = send_raw(broker.service_url, name, [Message(b"a"), marker, Message(b"b"), marker, marker])
+    options = ["--subscription=ours", *([f"--admin_url={broker.admin_url}"] if admin else [])]
+    run = backup(broker, name, bucket, *options)
+    assert run.partition(name)["gaps"] == []
+    assert_holds(messages_in(bucket), {name: [sent[0].position, sent[2].position]})
+    assert run.partition(name)["acknowledged_before"] == str(sent[-1].position.next_entry())
+    run = backup(broker, name, bucket, "--check", *options)
+    assert (run.summary["partitions"][0]["entries"], run.summary["sample"]["payload"]) == (5, "a")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import select
 import socket
 import ssl
 import struct
@@ -48,6 +49,7 @@ class Kind(enum.IntEnum):
     SEND_RECEIPT = 7
     SEND_ERROR = 8
     MESSAGE = 9
+    ACK = 10
     FLOW = 11
     SUCCESS = 13
     ERROR = 14
@@ -60,6 +62,7 @@ class Kind(enum.IntEnum):
     LOOKUP = 23
     LOOKUP_RESPONSE = 24
     GET_LAST_MESSAGE_ID = 29
+    GET_LAST_MESSAGE_ID_RESPONSE = 30
     GET_TOPICS_OF_NAMESPACE = 32
     GET_TOPICS_OF_NAMESPACE_RESPONSE = 33
     AUTH_CHALLENGE = 36
@@ -230,29 +233,34 @@ class Connection:
         self.send(kind, fields, tail)
         return self.answer(time.monotonic() + self._timeout)[1]
 
-    def message(self) -> tuple[Fields, bytes]:
-        """Wait for the next message of a subscription: its command, and the entry as it is stored.
-
-        Raises TimeoutError when none comes, else as ``request`` does.
-        """
-        deadline = time.monotonic() + self._timeout
-        while True:
-            kind, command, tail = self.answer(deadline)
-            if kind == Kind.MESSAGE:
-                return command, tail
-
     def answer(self, deadline: float) -> tuple[int, Fields, bytes]:
         """Wait for what the broker sends next: its kind, its fields, and the tail. Raises as ``request`` does."""
         while True:
-            answered, answer, tail = self._receive(deadline)
-            if answered == Kind.PING:
-                self.send(Kind.PONG, {})
-            elif answered == Kind.ERROR:
-                raise ServerRefusal(answer.number(2), answer.text(3))
-            elif answered == Kind.AUTH_CHALLENGE:
-                raise ServerRefusal(_AUTHENTICATION_ERROR, "another authentication than by token is asked for")
-            elif answered != Kind.PONG:
-                return answered, answer, tail
+            found = self._taken(deadline)
+            if found is not None:
+                return found
+
+    def arriving(self, patience: float) -> tuple[int, Fields, bytes] | None:
+        """What the broker sends next, as ``answer`` gives it.
+
+        None where nothing begins to come within ``patience`` seconds, or no more than a ping.
+        """
+        decrypted = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
+        if not decrypted and not select.select([self._socket], [], [], patience)[0]:
+            return None
+        return self._taken(time.monotonic() + self._timeout)
+
+    def _taken(self, deadline: float) -> tuple[int, Fields, bytes] | None:
+        answered, answer, tail = self._receive(deadline)
+        if answered == Kind.PING:
+            self.send(Kind.PONG, {})
+        elif answered == Kind.ERROR:
+            raise ServerRefusal(answer.number(2), answer.text(3))
+        elif answered == Kind.AUTH_CHALLENGE:
+            raise ServerRefusal(_AUTHENTICATION_ERROR, "another authentication than by token is asked for")
+        elif answered != Kind.PONG:
+            return answered, answer, tail
+        return None
 
     def send(self, kind: Kind, fields: dict[int, int | str | bytes], tail: bytes = b"") -> None:
         """Send a command that has no answer."""

@@ -21,6 +21,8 @@ from transforms.pulsar.wire import Connection, Kind, connect
 
 _MAGIC = 0x0E01
 _PRODUCER_ID = 1
+#: Of the enum MarkerType: the end of a transaction.
+_COMMITTED = 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,9 @@ class Message:
     """Only :func:`send_raw` obeys it."""
     chunk: tuple[str, int, int, int] | None = None
     """The payload is a chunk of a larger message: its uuid, which chunk of how many, and the size of the whole. Only
+    :func:`send_raw` obeys it."""
+    marker: bool = False
+    """A message from broker to broker, such as the end of a transaction: it is stored, and given out to nobody. Only
     :func:`send_raw` obeys it."""
     key_is_base64: bool = False
     """The key is bytes in base64, as KeyValue schemas with separated keys have it. Only :func:`send_raw` obeys it."""
@@ -121,11 +126,12 @@ def _batch(producer: str, sequence: int, messages: Sequence[Message]) -> bytes:
 def _metadata(producer: str, sequence: int, message: Message) -> bytes:
     publish_time = int(time.time() * 1000) if message.publish_time is None else message.publish_time
     version = None if message.schema_version is None else struct.pack(">q", message.schema_version)
+    marker = _COMMITTED if message.marker else None
     chunk: dict[int, int | str | bytes | None] = {}
     if message.chunk is not None:
         uuid, index, count, size = message.chunk
         chunk = {26: uuid, 27: count, 28: size, 29: index}
-    return encode({1: producer, 2: sequence, 3: publish_time}) + _encode_present({16: version, **chunk})
+    return encode({1: producer, 2: sequence, 3: publish_time}) + _encode_present({16: version, 20: marker, **chunk})
 
 
 def _properties(number: int, message: Message) -> bytes:

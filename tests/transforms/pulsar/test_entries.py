@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from transforms.pulsar.connection import PulsarConnection
-from transforms.pulsar.entries import stored_entries
+from transforms.pulsar.entries import first_entry, stored_entries
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
 from transforms.testing.raw_producer import Message, send_raw
@@ -57,3 +57,23 @@ def test_across_the_end_of_a_ledger(broker, stored):
     assert sent.position.ledger > places[-1].ledger
     found = stored_entries(connection, partition, places[-1].next_entry(), sent.position.next_entry())
     assert [each.position for each in found] == [sent.position]
+
+
+MARKER = Message(b"", marker=True)
+
+
+@pytest.mark.parametrize("kinds", ["mm", "mamam", "amBm"], ids=str)
+def test_what_the_broker_gives_out_to_nobody_is_not_waited_for(broker, topic, kinds):
+    partition, connection = TopicPartition(topic()), PulsarConnection(broker.service_url)
+    sent = [
+        send_raw(broker.service_url, partition.name, [MARKER if kind == "m" else Message(b"x")] * size, batch=size > 1)
+        for kind, size in zip(kinds, [3 if kind == "B" else 1 for kind in kinds], strict=True)
+    ]
+    places = [group[0].position for group in sent]
+    given = [place for place, kind in zip(places, kinds, strict=True) if kind != "m"]
+    for place in places:
+        found = stored_entries(connection, partition, place)
+        assert [each.position for each in found] == [each for each in given if each >= place]
+        found = stored_entries(connection, partition, places[0], place.next_entry())
+        assert [each.position for each in found] == [each for each in given if each <= place]
+    assert first_entry(connection, partition) == (given or places)[0]
