@@ -35,6 +35,8 @@ _MOVING, _PAUSE = 6.0, 0.25
 _MOST_REDIRECTS = 8
 #: Answers of a broker that has no message yet: entry -1, which protobuf carries as an unsigned number.
 _NO_ENTRY = 2**63
+#: Said by a broker that has closed a consumer by itself, for the topic moves.
+_CLOSED = "Consumer not found"
 
 
 _Result = TypeVar("_Result")
@@ -226,13 +228,16 @@ def explained(partition: TopicPartition, subscription: str | None = None) -> Ite
 
 def _refused(refusal: wire.ServerRefusal, partition: TopicPartition, subscription: str | None) -> BackupError:
     said = f"(the broker says {refusal.sentence!r})"
+    moves = refusal.sentence == _CLOSED
     match refusal.code:
         case code if code in (_UNAUTHENTICATED, _UNAUTHORIZED):
             return AccessError(
                 f"{partition.name}: the role of --token may not consume there {said}. Grant the role consume "
                 "permission on the namespace; a namespace that does not exist is refused in the same words."
             )
-        case code if code == _TOPIC_NOT_FOUND or (code == _METADATA and "not found" in refusal.sentence.lower()):
+        case code if code == _TOPIC_NOT_FOUND or (
+            code == _METADATA and "not found" in refusal.sentence.lower() and not moves
+        ):
             return no_such_topic(partition.name, refusal.sentence)
         case code if code == CONSUMER_BUSY:
             return SourceError(
@@ -243,7 +248,7 @@ def _refused(refusal: wire.ServerRefusal, partition: TopicPartition, subscriptio
             return forbidden(partition, subscription)
         case code if code == _NOT_READY and "listener" in refusal.sentence:
             return no_such_listener(partition.name, refusal.sentence)
-        case code if code in (_NOT_READY, _TOO_MANY_REQUESTS):
+        case code if code in (_NOT_READY, _TOO_MANY_REQUESTS) or moves:
             return NotReadyError(f"{partition.name}: the broker is not ready for it {said}. Try again in a moment.")
     if refusal.code == NOT_ALLOWED and "NonDurable" in refusal.sentence:
         # Of our own question, which the broker has not yet forgotten, or of a stranger.

@@ -164,6 +164,8 @@ class _Subscription:
             self._take(kind, fields, content)
 
     def _take(self, kind: int, fields: Fields, content: bytes) -> None:
+        if kind == wire.Kind.CLOSE_CONSUMER:
+            raise ConnectionAbortedError  # the topic moves
         if kind == wire.Kind.MESSAGE:
             position = entry_of(fields, 2)
             if position is None:
