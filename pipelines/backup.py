@@ -40,9 +40,9 @@ from transforms.memory import least_budget, return_freed_memory, share
 from transforms.pulsar.admin import PulsarAdmin
 from transforms.pulsar.client import connect, disconnect
 from transforms.pulsar.connection import PulsarConnection
+from transforms.pulsar.feeds import ReadSettings, close_readers
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.resolve import Resolution, secure
-from transforms.pulsar.source import ReadSettings, close_readers
 
 _log = logging.getLogger("pipelines.backup")
 

@@ -11,9 +11,10 @@ import apache_beam as beam
 from apache_beam.coders import registry
 
 from transforms.cos.sink import PartitionReport, WriteSettings, WriteToCos, WrittenFile
+from transforms.pulsar.feeds import ReadSettings
 from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.restriction import PartitionRange, PartitionRangeCoder
-from transforms.pulsar.source import ReadBatches, ReadSettings
+from transforms.pulsar.source import ReadBatches
 
 registry.register_coder(PartitionRange, PartitionRangeCoder)
 

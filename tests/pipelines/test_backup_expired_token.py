@@ -9,7 +9,7 @@ import pytest
 
 from tests.pipelines.backups import arguments, run_job
 from tests.pipelines.reading_back import assert_holds, messages_in
-from transforms.pulsar.source import PartitionReader
+from transforms.pulsar.reading import PartitionReader
 from transforms.testing.producers import produce
 from transforms.testing.pulsar_standalone import PulsarStandalone
 

@@ -11,7 +11,7 @@ from tests.pipelines.backups import arguments, backup, refused, run_job
 from tests.pipelines.producing import acknowledge, connected, numbered, send
 from tests.pipelines.reading_back import assert_holds, messages_in, positions
 from transforms.pulsar.positions import Position
-from transforms.pulsar.source import PartitionReader
+from transforms.pulsar.reading import PartitionReader
 from transforms.testing.pulsar_standalone import PulsarStandalone
 
 NAMESPACE = "test/trimming"

@@ -4,7 +4,7 @@ import pytest
 
 from transforms.memory import least_budget, resident_bytes, share
 from transforms.pulsar.messages import TopicPartition
-from transforms.pulsar.source import Turns
+from transforms.pulsar.turns import Turns
 
 MB = 10**6
 

@@ -27,9 +27,8 @@ from transforms.files.records import Element, Records, SealMark, decode_element,
 from transforms.files.roll import FinishedFile, Limits, PartitionFiles, Roller, in_order_of_messages
 from transforms.files.state import decode_state, encode_state
 from transforms.progress import progress_of
-from transforms.pulsar.messages import MessageBatch, Seal, TopicPartition
+from transforms.pulsar.messages import FOREVER, MessageBatch, Seal, TopicPartition
 from transforms.pulsar.positions import Position
-from transforms.pulsar.source import FOREVER
 
 #: Of the layout of files, names and metadata; in the metadata of every object.
 FORMAT_VERSION = 1

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transforms.pulsar.connection import PulsarConnection
+    from transforms.pulsar.feeds import ReadSettings
     from transforms.pulsar.messages import MessageBatch, PulsarMessage, Seal, TopicPartition
     from transforms.pulsar.read import ReadFromPulsar
-    from transforms.pulsar.source import ReadBatches, ReadSettings
+    from transforms.pulsar.source import ReadBatches
 
 __all__ = [
     "MessageBatch",
@@ -24,7 +25,7 @@ _MODULES = {
     "PulsarConnection": "connection",
     "PulsarMessage": "messages",
     "ReadFromPulsar": "read",
-    "ReadSettings": "source",
+    "ReadSettings": "feeds",
     "Seal": "messages",
     "TopicPartition": "messages",
     "ReadBatches": "source",

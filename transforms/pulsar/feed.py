@@ -6,10 +6,9 @@ import itertools
 import logging
 import threading
 import time
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from transforms.errors import BackupError, SourceError, TopicNotFoundError
 from transforms.memory import MESSAGE_BYTES, MemoryWatch
@@ -18,14 +17,15 @@ from transforms.pulsar.client import ClientError, MessageReader, NoMessageInTime
 from transforms.pulsar.ends import check_reachable
 from transforms.pulsar.entries import StoredEntry, first_entry, stored_entries
 from transforms.pulsar.ledgers import Gap, Ledgers
-from transforms.pulsar.messages import ClientMessage, TopicPartition
+from transforms.pulsar.messages import TopicPartition
+from transforms.pulsar.portion import Portion
 from transforms.pulsar.positions import Position
 
 _log = logging.getLogger(__name__)
 
 #: What is handed over at once, at most.
-CHUNK_MESSAGES = 1_000
-CHUNK_BYTES = 4 * 1024 * 1024
+PORTION_MESSAGES = 1_000
+PORTION_BYTES = 4 * 1024 * 1024
 #: How far back to look for the first chunk of a message of which later ones stand behind the start.
 LOOK_BACK_ENTRIES = 1_000
 #: Messages that the client may hold ready. It counts messages only, so the reader begins with what fits of the largest
@@ -45,58 +45,6 @@ _STALLED = 10
 _LONGEST_PAUSE = 10.0
 #: How often a message is read again that the client should have delivered.
 _TRIES = 10
-
-
-@dataclass(slots=True)
-class Chunk:
-    """Consecutive messages of a partition. Empty with ``caught_up``: the broker holds no further one."""
-
-    messages: list[ClientMessage] = field(default_factory=list)
-    ids: list[tuple[int, int, int]] = field(default_factory=list)
-    publish_times: list[int] = field(default_factory=list)
-    bytes: int = 0
-    """Bytes of the payloads."""
-    caught_up: bool = False
-    resume: Position | None = None
-    """Where a reader has to start that goes on behind this chunk, if not right behind it (see ``chunks``)."""
-    gaps: list[Gap] = field(default_factory=list)
-    """What the broker has deleted between these messages, or before them."""
-
-    @property
-    def held(self) -> int:
-        """Bytes in memory."""
-        return self.bytes + MESSAGE_BYTES * len(self.ids)
-
-    def position(self, index: int) -> Position:
-        """Position of the message at this place."""
-        ledger, entry, batch = self.ids[index]
-        return Position(ledger, entry, max(batch, 0))
-
-    def behind(self, index: int) -> Position:
-        """The first position behind the message at this place."""
-        position = self.position(index)
-        return position.next_entry() if self.ids[index][2] < 0 else position.next_message()
-
-    def before(self, stop: Position) -> Chunk:
-        """What of the chunk lies before ``stop``."""
-        if self.position(-1) < stop:
-            return self
-        place = bisect_left(range(len(self.ids)), stop, key=self.position)
-        share = self.bytes * place // len(self.ids)
-        # A message that begins behind the stop is no matter of what lies before it; one that begins before and ends
-        # behind it is, for its first chunk must be kept.
-        begun = [self.resume] if self.resume is not None else []
-        begun += [first for first in map(start_of, self.messages[place:]) if first < stop]
-        resume = min([*begun, stop]) if begun else None
-        gaps = [replace(gap, stop=min(gap.stop, stop)) for gap in self.gaps if gap.start < stop]
-        return Chunk(
-            self.messages[:place], self.ids[:place], self.publish_times[:place], share, resume=resume, gaps=gaps
-        )
-
-    def settled(self, index: int) -> Position:
-        """The position before which nothing is needed any more, once the message at this place is done with."""
-        behind = self.behind(index)
-        return behind if self.resume is None else min(self.resume, behind)
 
 
 #: A place in a partition as Pulsar has it: ledger, entry, batch index.
@@ -148,8 +96,8 @@ class PartitionFeed:
         self._stop = stop
         self._max_bytes = max_bytes
         self._queue_bytes = max_bytes // 4
-        self._chunk_bytes = min(max_bytes // 4, CHUNK_BYTES)
-        self._chunk_messages = min(max(self._chunk_bytes // MESSAGE_BYTES, 1), CHUNK_MESSAGES)
+        self._portion_bytes = min(max_bytes // 4, PORTION_BYTES)
+        self._portion_messages = min(max(self._portion_bytes // MESSAGE_BYTES, 1), PORTION_MESSAGES)
         self._watch = watch
         self._dropped = False
         """Whether the reader was closed to free what the client held ready."""
@@ -161,7 +109,7 @@ class PartitionFeed:
         self._passed = PassedEntries(self._look_from)
         self._gaps: list[Gap] = []
         self._answered = time.monotonic()
-        self._chunks: deque[Chunk] = deque()
+        self._portions: deque[Portion] = deque()
         self._bytes = 0
         self._error: BaseException | None = None
         self._closed = False
@@ -169,17 +117,17 @@ class PartitionFeed:
         self._thread = threading.Thread(target=self._run, name=f"read {partition.name}", daemon=True)
         self._thread.start()
 
-    def take(self, timeout: float) -> Chunk | None:
+    def take(self, timeout: float) -> Portion | None:
         """The next messages, or that there are none; None if neither is known within ``timeout`` seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: self._chunks or self._error or self._closed, timeout)
-            if self._chunks:
-                chunk = self._chunks.popleft()
-                self._bytes -= chunk.held
+            self._changed.wait_for(lambda: self._portions or self._error or self._closed, timeout)
+            if self._portions:
+                portion = self._portions.popleft()
+                self._bytes -= portion.held
                 self._changed.notify_all()
-                if chunk.ids:
-                    self.next = chunk.behind(-1)
-                return chunk
+                if portion.ids:
+                    self.next = portion.behind(-1)
+                return portion
             if self._error is not None:
                 raise self._error
         return None
@@ -194,6 +142,11 @@ class PartitionFeed:
             except BackupError as error:
                 self._bear(error, tries)
         return None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed."""
+        return self._closed
 
     def close(self) -> None:
         """Stop reading and close the reader. Waits for the thread."""
@@ -267,9 +220,9 @@ class PartitionFeed:
         read_next = reader.read_next
         passed = self._passed
         passed.go_to(look_from)
-        compacted, most_messages, most_bytes = self._compacted, self._chunk_messages, self._chunk_bytes
-        chunk = Chunk()
-        messages, ids, times = chunk.messages, chunk.ids, chunk.publish_times
+        compacted, most_messages, most_bytes = self._compacted, self._portion_messages, self._portion_bytes
+        portion = Portion()
+        messages, ids, times = portion.messages, portion.ids, portion.publish_times
         size = publish_time = waited = 0
         ledger = entry = batch = -1
         last_id = None
@@ -280,6 +233,7 @@ class PartitionFeed:
             except NoMessageInTime:
                 if not ids:
                     waited += 1
+                    asked = now_ms()
                     try:
                         if reader.has_next():
                             # The broker holds entries that the client does not deliver, or not yet.
@@ -297,15 +251,15 @@ class PartitionFeed:
                         self._bear(error, waited)
                         continue
                     self._answered = time.monotonic()
-                chunk.caught_up = not ids
-                self._hand_over(chunk, size, passed)
+                portion.caught_up = 0 if ids else asked
+                self._hand_over(portion, size, passed)
                 if ids and self._resize_queue(len(ids), size):
-                    return _Again(last, chunk.resume or chunk.behind(-1))
-                chunk = Chunk()
-                messages, ids, times, size = chunk.messages, chunk.ids, chunk.publish_times, 0
+                    return _Again(last, portion.resume or portion.behind(-1))
+                portion = Portion()
+                messages, ids, times, size = portion.messages, portion.ids, portion.publish_times, 0
                 continue
             except ClientError as error:
-                self._hand_over(chunk, size, passed)
+                self._hand_over(portion, size, passed)
                 return _Again(last, passed.behind_all_complete(_behind(last)), reader.trouble(error))
             waited = 0
             found = message.message_id()  # type: ignore[attr-defined]
@@ -315,7 +269,7 @@ class PartitionFeed:
                 ledger, entry = found.ledger_id(), found.entry_id()
                 if last_id is not None and last[:2] < (ledger, entry) and last[2] + 1 < batch_size(last_id):
                     # The client has passed over the rest of a batch.
-                    self._hand_over(chunk, size, passed)
+                    self._hand_over(portion, size, passed)
                     return _Again(last, passed.behind_all_complete(_behind(last)))
                 publish_time = message.publish_timestamp()
                 gap = passed.deliver(ledger, entry)
@@ -327,7 +281,7 @@ class PartitionFeed:
                             passed, last, gap, Position(ledger, entry), delivered=first, may_look_back=may_look_back
                         )
                     if again is not None:
-                        self._hand_over(chunk, size, passed)
+                        self._hand_over(portion, size, passed)
                         return again
                     passed.complete(first)
                 elif batch < 0 and passed.incomplete:
@@ -341,11 +295,11 @@ class PartitionFeed:
             times.append(publish_time)
             size += message.length()
             if len(ids) >= most_messages or size >= most_bytes:
-                self._hand_over(chunk, size, passed)
+                self._hand_over(portion, size, passed)
                 if self._resize_queue(len(ids), size):
-                    return _Again(last, chunk.resume or chunk.behind(-1))
-                chunk = Chunk()
-                messages, ids, times, size = chunk.messages, chunk.ids, chunk.publish_times, 0
+                    return _Again(last, portion.resume or portion.behind(-1))
+                portion = Portion()
+                messages, ids, times, size = portion.messages, portion.ids, portion.publish_times, 0
         return None
 
     def _look(
@@ -400,7 +354,7 @@ class PartitionFeed:
         if self._dropped:
             self._dropped = False
             return True
-        if self._seen_messages < _ENOUGH_MESSAGES and self._seen_bytes < self._chunk_bytes:
+        if self._seen_messages < _ENOUGH_MESSAGES and self._seen_bytes < self._portion_bytes:
             return False
         message_size = MESSAGE_BYTES + self._seen_bytes // self._seen_messages
         self._seen_messages = self._seen_bytes = 0
@@ -410,28 +364,34 @@ class PartitionFeed:
             return True
         return False
 
-    def _hand_over(self, chunk: Chunk, size: int, passed: PassedEntries) -> None:
-        if not chunk.ids and not chunk.caught_up:
+    def _hand_over(self, portion: Portion, size: int, passed: PassedEntries) -> None:
+        if not portion.ids and not portion.caught_up:
             return
-        chunk.bytes = size
-        chunk.gaps, self._gaps = self._gaps, []
-        chunk.resume = passed.oldest(int(time.time() * 1000) if chunk.caught_up else chunk.publish_times[-1])
+        portion.bytes = size
+        portion.gaps, self._gaps = self._gaps, []
+        portion.resume = passed.oldest(portion.caught_up or portion.publish_times[-1])
         while not self._has_room():
-            if chunk.ids and self._queue_size > self._first_queue and self._watch and self._watch.exceeded():
+            if portion.ids and self._queue_size > self._first_queue and self._watch and self._watch.exceeded():
                 self._queue_size, self._dropped = self._first_queue, True
                 self._reader.close()
         with self._changed:
             self._answered = time.monotonic()
-            if chunk.caught_up and self._chunks and self._chunks[-1].caught_up and not chunk.gaps:
-                return  # said already, and not yet heard
-            self._chunks.append(chunk)
-            self._bytes += chunk.held
+            if portion.caught_up and self._portions and self._portions[-1].caught_up and not portion.gaps:
+                # Said already, and not yet heard.
+                portion.gaps = self._portions.pop().gaps
+            self._portions.append(portion)
+            self._bytes += portion.held
             self._changed.notify_all()
 
     def _has_room(self) -> bool:
         """Whether more may wait to be taken; waits a while for it."""
         with self._changed:
             return self._changed.wait_for(lambda: self._bytes < self._max_bytes // 2 or self._closed, _WATCH_SECONDS)
+
+
+def now_ms() -> int:
+    """The wall clock."""
+    return time.time_ns() // 1_000_000
 
 
 def _before(position: Position) -> _Place:

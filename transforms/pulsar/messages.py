@@ -9,6 +9,9 @@ from typing import Any, Protocol
 
 from transforms.pulsar.positions import Position
 
+#: As ``before`` of a Seal: seals every window, for the partition has been read to its end; or seals none.
+FOREVER, NO_WINDOW = 2**62, 0
+
 _PARTITIONS = 2**31
 
 
@@ -88,8 +91,8 @@ class MessageBatch(SourceElement):
 class Seal(SourceElement):
     """In band and in order: nothing of a window that ends at or before ``before`` (milliseconds) is expected any more.
 
-    A message that comes later all the same reopens its window; the next seal closes it again. ``position`` is the
-    first position not yet read: everything before it went ahead of this seal on the same path.
+    A message that comes later all the same reopens its window; the next seal closes it again. Everything before
+    ``position`` went ahead of this seal on the same path, and no message that comes behind it begins before there.
     """
 
     partition: TopicPartition

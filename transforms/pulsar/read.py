@@ -13,11 +13,12 @@ from apache_beam.utils.timestamp import Timestamp
 from transforms.errors import ConfigurationError
 from transforms.files.envelope import read_message
 from transforms.pulsar.connection import PulsarConnection
+from transforms.pulsar.feeds import ReadSettings
 from transforms.pulsar.messages import MessageBatch, PulsarMessage, SourceElement
 from transforms.pulsar.points import parse_end, parse_start
 from transforms.pulsar.resolve import Request, resolve, topic_names
 from transforms.pulsar.restriction import PartitionRange, PartitionRangeCoder
-from transforms.pulsar.source import ReadBatches, ReadSettings
+from transforms.pulsar.source import ReadBatches
 from transforms.pulsar.windows import WindowRule
 
 registry.register_coder(PartitionRange, PartitionRangeCoder)

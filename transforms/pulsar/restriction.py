@@ -43,6 +43,11 @@ class ReadRange:
         """Whether nothing is left."""
         return self.start >= self.stop
 
+    @property
+    def settled(self) -> Position:
+        """Nothing before this is needed any more, once all before ``start`` is done with."""
+        return self.start if self.look_from is None else min(self.look_from, self.start)
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:

@@ -23,10 +23,12 @@ from transforms.pulsar.chunks import PATIENCE
 from transforms.pulsar.client import MessageReader, NoMessageInTime, PulsarClient, connect
 from transforms.pulsar.ends import partition_ends
 from transforms.pulsar.feed import LOOK_BACK_ENTRIES, PartitionFeed
-from transforms.pulsar.messages import MessageBatch, Seal, TopicPartition
+from transforms.pulsar.feeds import ReadSettings, close_readers
+from transforms.pulsar.messages import FOREVER, NO_WINDOW, MessageBatch, Seal, TopicPartition
 from transforms.pulsar.positions import EARLIEST, LATEST, Position
+from transforms.pulsar.reading import PartitionReader
 from transforms.pulsar.restriction import ReadRange, ReadTracker
-from transforms.pulsar.source import FOREVER, PartitionReader, ReadSettings, SourceElementCoder, advance, close_readers
+from transforms.pulsar.source import SourceElementCoder, advance
 from transforms.pulsar.windows import WindowRule
 from transforms.testing.producers import produce
 from transforms.testing.raw_producer import Message, Sent, send_raw
@@ -65,7 +67,7 @@ class Slice:
 
     @property
     def seals(self) -> list[Seal]:
-        return [value for value in self.values if isinstance(value, Seal)]
+        return [value for value in self.values if isinstance(value, Seal) and value.before != NO_WINDOW]
 
 
 def positions(sent: list[Sent]) -> list[Position]:
@@ -177,7 +179,7 @@ def chunk(index: int, payload: bytes = b"part", count: int = 2, name: str = "u1"
 def test_a_chunked_message_is_read_whole_when_reading_resumes_between_its_chunks(broker, topic, settings, monkeypatch):
     """Its first chunk lies before messages that have been read already, in another process."""
     settings = replace(settings, slice_bytes=1)
-    monkeypatch.setattr(feed, "CHUNK_MESSAGES", 1)
+    monkeypatch.setattr(feed, "PORTION_MESSAGES", 1)
     partition = TopicPartition(topic())
     sent = positions(
         send_raw(broker.service_url, partition.topic, [Message(b"a"), chunk(0), Message(b"b"), Message(b"c"), chunk(1)])
@@ -396,7 +398,7 @@ def test_a_chunked_message_is_read_whole_when_the_queue_is_resized_between_its_c
     broker, topic, settings, monkeypatch, late
 ):
     """Also when its producer's clock is so far behind the others' that it seems to be waited for no longer."""
-    monkeypatch.setattr(feed, "CHUNK_MESSAGES", 110)
+    monkeypatch.setattr(feed, "PORTION_MESSAGES", 110)
     partition = TopicPartition(topic())
     parts = [Message(b"part", publish_time=1_000, chunk=("u1", index, 2, 8)) for index in range(2)]
     others = [Message(b"other", publish_time=1_000 + late) for _ in range(150)]

@@ -1,0 +1,191 @@
+"""The read loop, a slice at a time: what is claimed, which windows are sealed, when to let others have their turn."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from apache_beam.metrics import Metrics
+from apache_beam.utils.timestamp import Duration
+
+from transforms.memory import RECORD_BYTES
+from transforms.progress import progress_of
+from transforms.pulsar.feed import now_ms
+from transforms.pulsar.feeds import ReadSettings, leased
+from transforms.pulsar.ledgers import Gap
+from transforms.pulsar.messages import FOREVER, NO_WINDOW, MessageBatch, Seal, TopicPartition
+from transforms.pulsar.portion import Portion
+from transforms.pulsar.positions import Position
+from transforms.pulsar.restriction import Claim, ReadRange
+from transforms.pulsar.turns import Turns
+from transforms.pulsar.windows import MAX_TIME, WindowRule, WindowTracker
+
+#: A slice is what one call of ``process`` yields. Its output has no backpressure on some runners, so it is bounded.
+SLICE_SECONDS = 0.5
+#: Flink cuts a delay to whole seconds after it has taken off the time that has passed.
+IDLE_DELAY = Duration(2.5)  # type: ignore[no-untyped-call]
+
+_log = logging.getLogger(__name__)
+
+
+class PartitionReader:
+    """The read loop that the bounded and the unbounded source share."""
+
+    def __init__(self, settings: ReadSettings, *, bounded: bool) -> None:
+        self._settings = settings
+        self._bounded = bounded
+        self._messages = Metrics.counter("tdmq_backup", "messages_read")
+        self._bytes = Metrics.counter("tdmq_backup", "payload_bytes_read")
+        self._gaps = Metrics.counter("tdmq_backup", "gaps")
+        self._turns = Turns(settings.bundle_bytes)
+
+    def begin_bundle(self) -> None:
+        """Allow for another bundle."""
+        self._turns.begin()
+
+    def read(
+        self, partition: TopicPartition, tracker: Any, watermark: Callable[[int], None] = lambda _: None
+    ) -> Iterator[MessageBatch | Seal | Gap]:
+        """Yield one slice of what the tracker's restriction holds; ask the tracker for a checkpoint if more is left.
+
+        ``watermark`` is told, in milliseconds, how far the partition has come. Deleted messages do not end the
+        reading: the sooner the rest is stored, the less is deleted.
+        """
+        restriction: ReadRange = tracker.current_restriction()
+        if restriction.empty:
+            yield Seal(partition, FOREVER, restriction.settled)
+            return
+        if not self._turns.take(partition):
+            tracker.defer_remainder()
+            return
+        if not self._bounded:
+            # What this says of the slice before is said once that one is safe in the runner's state.
+            yield Seal(partition, NO_WINDOW, restriction.settled)
+        with leased(self._settings, partition, restriction, bounded=self._bounded) as feed:
+            yield from self._slice(partition, restriction, feed, tracker, watermark)
+
+    def _slice(
+        self,
+        partition: TopicPartition,
+        restriction: ReadRange,
+        feed: Any,
+        tracker: Any,
+        watermark: Callable[[int], None],
+    ) -> Iterator[MessageBatch | Seal | Gap]:
+        settings, rule = self._settings, self._settings.windows
+        windows = WindowTracker(rule, restriction.windows)
+        upto, settled = restriction.start, restriction.settled
+        deadline = time.monotonic() + SLICE_SECONDS
+        size = 0
+        while True:
+            portion = feed.take(max(deadline - time.monotonic(), 0.001))
+            if portion is not None and portion.ids:
+                whole, portion = portion, portion.before(restriction.stop)
+                batches = list(_batches(partition, portion, rule, windows, settled)) if portion.ids else []
+                upto = portion.behind(-1) if portion.ids else restriction.stop
+                reached = upto >= restriction.stop or len(portion.ids) < len(whole.ids)
+                upto = restriction.stop if reached else upto
+                if not tracker.try_claim(Claim(upto, windows.state, portion.resume)):
+                    return
+                settled = upto if portion.resume is None else min(portion.resume, upto)
+                yield from batches
+                yield from self._noted(portion.gaps)
+                grown = portion.bytes + RECORD_BYTES * len(portion.ids)
+                size += grown
+                self._turns.spend(grown)
+                if portion.ids:
+                    self._count(partition, portion, upto)
+                if reached:
+                    break
+            elif portion is not None and self._bounded:
+                # The broker has no more: the last entry ends with the last message read, or holds none; or what
+                # was there is deleted.
+                gap = feed.gap_before(restriction.stop)
+                upto = restriction.stop
+                if not tracker.try_claim(Claim(upto, windows.state, portion.resume)):
+                    return
+                settled = upto if portion.resume is None else min(portion.resume, upto)
+                yield from self._noted([gap] if gap else [])
+                break
+            elif portion is not None:
+                seal = windows.idle(portion.caught_up)
+                if not tracker.try_claim(Claim(upto, windows.state, portion.resume)):
+                    return
+                if seal is not None:
+                    yield Seal(partition, seal, upto if portion.resume is None else min(portion.resume, upto))
+                yield from self._noted(portion.gaps)
+                watermark(windows.state.watermark(rule))
+                tracker.defer_remainder(IDLE_DELAY)
+                return
+            if time.monotonic() >= deadline or size >= settings.slice_bytes:
+                watermark(windows.state.watermark(rule))
+                tracker.defer_remainder()
+                return
+        feed.close()
+        progress_of(settings.run).finished(partition)
+        yield Seal(partition, FOREVER, settled)
+
+    def _noted(self, gaps: list[Gap]) -> list[Gap]:
+        for gap in gaps:
+            self._gaps.inc()
+            _log.warning("%s.", gap)
+        return gaps
+
+    def _count(self, partition: TopicPartition, portion: Portion, upto: Position) -> None:
+        self._messages.inc(len(portion.ids))
+        self._bytes.inc(portion.bytes)
+        progress_of(self._settings.run).read(
+            partition, len(portion.ids), portion.bytes, upto, portion.publish_times[-1]
+        )
+
+
+def _batches(
+    partition: TopicPartition, portion: Portion, rule: WindowRule, windows: WindowTracker, settled: Position
+) -> Iterator[MessageBatch | Seal]:
+    """The messages of a portion, those of one window together, and the seals between them.
+
+    ``settled`` is what the seals tell: the position that was reached before the portion. Within it, a chunked message
+    may be under way that begins before the seal and ends behind it.
+    """
+    now = now_ms()
+    messages, ids, publish_times = portion.messages, portion.ids, portion.publish_times
+    if rule.by_event_time:
+        times = [rule.time(at, message.event_timestamp()) for at, message in zip(publish_times, messages, strict=True)]
+    else:
+        times = publish_times if max(publish_times) <= MAX_TIME else [rule.time(at, 0) for at in publish_times]
+    spans: dict[int, list[slice]] = {}
+
+    def gathered() -> Iterator[MessageBatch]:
+        for places in spans.values():
+            if len(places) == 1:
+                yield MessageBatch(
+                    partition, messages[places[0]], ids[places[0]], publish_times[places[0]], times[places[0].start]
+                )
+            else:
+                yield MessageBatch(
+                    partition,
+                    [message for place in places for message in messages[place]],
+                    [each for place in places for each in ids[place]],
+                    [each for place in places for each in publish_times[place]],
+                    times[places[0].start],
+                )
+        spans.clear()
+
+    begin, count = 0, len(ids)
+    while begin < count:
+        end = begin + 1
+        while end < count and times[end] == times[begin]:
+            end += 1
+        window, seal = windows.observe(times[begin], now)
+        places = spans.setdefault(window, [])
+        if places and places[-1].stop == begin:
+            places[-1] = slice(places[-1].start, end)
+        else:
+            places.append(slice(begin, end))
+        if seal is not None:
+            yield from gathered()
+            yield Seal(partition, seal, settled)
+        begin = end
+    yield from gathered()
