@@ -18,29 +18,19 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import NoReturn
 
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-
-from pipelines import job, logs, signals
+from pipelines import cluster, job, local, logs, results, signals
 from pipelines.check import Plan, plan, plan_json, print_plan
-from pipelines.display import progress_console, result_console, shown, stopped_acknowledging, stopped_reading
-from pipelines.job import RunResults
+from pipelines.display import result_console, stopped_acknowledging
 from pipelines.options import BackupConfig, parse_options
 from pipelines.preflight import preflight
+from pipelines.results import RunResults
 from pipelines.summary import Summary, print_summary, summarize, summary_json, write_result
 from transforms import progress
 from transforms.cos.destination import open_store
 from transforms.cos.leftovers import StoredRange, clear_leftovers
-from transforms.cos.sink import WriteSettings
 from transforms.errors import BackupError, TrimmedError
-from transforms.files.format import RecordEncoder
-from transforms.files.formats import EncoderFactory
-from transforms.memory import least_budget, return_freed_memory, share
-from transforms.pulsar.admin import PulsarAdmin
 from transforms.pulsar.client import connect, disconnect
-from transforms.pulsar.connection import PulsarConnection
-from transforms.pulsar.feeds import ReadSettings, close_readers
+from transforms.pulsar.feeds import close_readers
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.resolve import Resolution, secure
 
@@ -60,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = parse_options(argv)
         logs.set_up(config.log_level, config.log_format)
+        if config.streaming and not config.check:
+            stream(config)
+            return 0
         result = check(config) if config.check else run(config)
     except BackupError as error:
         for line in str(error).splitlines():
@@ -103,7 +96,7 @@ def check(config: BackupConfig) -> Plan:
     """Check, and tell what a run would do. Raises BackupError; creates nothing, and leaves nothing behind."""
     try:
         ready = preflight(config)
-        found = plan(config, ready, partial(_make_encoder, config.make_encoder, config.connection))
+        found = plan(config, ready, partial(job.make_encoder, config.make_encoder, config.connection))
     finally:
         disconnect(config.connection)
     if config.summary_file is not None:
@@ -117,27 +110,22 @@ def run(config: BackupConfig) -> Summary:
     Raises BackupError; whatever was stored until then stays, and is not written again.
     """
     started = datetime.now(timezone.utc)
-    name = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+    name = _new_name(started)
     signals.stands()
     try:
-        ready = preflight(config)
-        resolution = secure(config.request, ready.resolution)
-        resolution.warnings += ready.warnings
-        for warning in resolution.warnings:
-            _log.warning("%s", warning)
-        config = replace(config, layout=ready.layout)
+        config, resolution = _begin(config)
         store = open_store(config.destination)
-        results = _run_locally(config, name, resolution)
-        signals.stands(partial(stopped_acknowledging, len(results.files), 0, []))
+        found = (cluster if config.on_cluster else local).run_to_its_end(config, name, resolution)
+        _refuse_unread(resolution, found)
+        objects = sum(each.files for each in found.written.values())
+        signals.stands(partial(stopped_acknowledging, objects, 0, []))
         summary = summarize(
             name,
             config.destination.url,
             started,
             datetime.now(timezone.utc),
             resolution,
-            results.partitions.values(),
-            results.files.values(),
-            results.gaps,
+            found,
         )
         # Before acknowledging: a run that is killed here reads the same range again, and knows what is stored of it.
         clear_leftovers(
@@ -146,13 +134,13 @@ def run(config: BackupConfig) -> Summary:
             config.file_format.extension.partition(".")[0],
             [StoredRange(each.partition, each.start, each.stop) for each in resolution.ranges],
         )
-        deleted = [] if config.request.continue_trimmed else sorted(map(str, results.gaps))
+        deleted = [] if config.request.continue_trimmed else sorted(map(str, found.gaps))
         if config.acknowledge and not deleted:
-            _acknowledge(config, resolution, results, summary)
+            _acknowledge(config, resolution, found, summary)
     finally:
         close_readers(name)
         disconnect(config.connection)
-        job.forget(name)
+        results.forget(name)
         progress.forget(name)
     if config.summary_file is not None:
         write_result(summary_json(summary, indent=2), config.summary_file)
@@ -161,87 +149,46 @@ def run(config: BackupConfig) -> Summary:
     return summary
 
 
-def _run_locally(config: BackupConfig, name: str, resolution: Resolution) -> RunResults:
-    seen = progress.progress_of(name)
-    ranges = [each for each in resolution.ranges if each.start < each.stop]
-    results = job.results_of(name)
-    if not ranges:
-        return results
-    return_freed_memory()
-    if config.memory_budget < least_budget(len(ranges)):
-        _log.warning(
-            "--memory_budget=%dMB is little for %d partitions, which may need %dMB beyond the interpreter: give "
-            "that, or back up fewer partitions in a run.",
-            config.memory_budget // _MB,
-            len(ranges),
-            -(-least_budget(len(ranges)) // _MB),
-        )
-    # By name: DirectRunner is a switch that tries other runners first, and runs the pipeline again when one fails.
-    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(config.beam_args)))
-    read, write = settings(config, name, len(ranges))
-    job.add_backup(pipeline, ranges, read, write)
-    signals.stands(partial(stopped_reading, seen, ranges))
-    with shown(seen, ranges, progress_console(), live=config.log_format == "text"):
-        try:
-            pipeline.run().wait_until_finish()
-        except Exception as error:
-            # The runner passes on text only; what was raised is remembered where it was raised.
-            if isinstance(seen.failure, BackupError):
-                raise seen.failure from error
-            raise
-    missing = {each.partition.name for each in ranges} - set(results.partitions)
+def stream(config: BackupConfig) -> None:
+    """Check, and start a job without an end; returns when somebody has stopped it in Flink. Raises BackupError."""
+    signals.stands()
+    try:
+        begun, resolution = _begin(config)
+    finally:
+        disconnect(config.connection)
+    cluster.stream(begun, f"tdmq-backup-{_new_name(datetime.now(timezone.utc))}", resolution)
+
+
+def _new_name(started: datetime) -> str:
+    return f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+
+
+def _begin(config: BackupConfig) -> tuple[BackupConfig, Resolution]:
+    """Check everything, and secure what is to be read: from here on it stays until it is acknowledged."""
+    ready = preflight(config)
+    resolution = secure(config.request, ready.resolution)
+    resolution.warnings += ready.warnings
+    for warning in resolution.warnings:
+        _log.warning("%s", warning)
+    return replace(config, layout=ready.layout), resolution
+
+
+def _refuse_unread(resolution: Resolution, found: RunResults) -> None:
+    missing = {each.partition.name for each in resolution.ranges if each.start < each.stop} - set(found.partitions)
     if missing:
         raise BackupError(f"the run ended, and {', '.join(sorted(missing))} were not read to their end. Run it again.")
-    return results
 
 
-def settings(config: BackupConfig, name: str, partitions: int) -> tuple[ReadSettings, WriteSettings]:
-    """How the parts of the job are set up; the memory budget is shared among them."""
-    shares = share(config.memory_budget, partitions)
-    read = ReadSettings(
-        connection=config.connection,
-        windows=config.windows,
-        compacted=config.request.compacted,
-        run=name,
-        retry_seconds=config.destination.retry_deadline,
-        read_ahead_bytes=shares.read_ahead,
-        slice_bytes=shares.slice,
-        bundle_bytes=shares.bundle,
-        memory_budget=config.memory_budget,
-    )
-    write = WriteSettings(
-        destination=config.destination,
-        layout=config.layout,
-        file_format=config.file_format,
-        make_encoder=partial(_make_encoder, config.make_encoder, config.connection),
-        limits=config.limits,
-        part_bytes=shares.part,
-        waiting_bytes=shares.waiting,
-        upload_bytes=shares.uploads,
-        run=name,
-    )
-    return read, write
-
-
-def _make_encoder(factory: EncoderFactory, connection: PulsarConnection) -> RecordEncoder:
-    if not factory.needs_schemas:
-        return factory()
-    from transforms.pulsar.schemas import SchemaSource  # noqa: PLC0415 - only --payload=value needs it
-
-    admin = PulsarAdmin(connection) if connection.admin_url else None
-    return factory(SchemaSource(connect(connection), admin))
-
-
-def _acknowledge(config: BackupConfig, resolution: Resolution, results: RunResults, summary: Summary) -> None:
+def _acknowledge(config: BackupConfig, resolution: Resolution, found: RunResults, summary: Summary) -> None:
     """Move the subscription to behind what is stored now: all between start and stop of each partition."""
     client, subscription = connect(config.connection), config.request.subscription
     if subscription is None:
         return
     parts = {part.partition: part for part in summary.partitions}
-    reports = {TopicPartition.parse(name): report for name, report in results.partitions.items()}
+    reports = {TopicPartition.parse(name): report for name, report in found.partitions.items()}
     wanted = [partition for partition in reports if partition in resolution.acknowledge]
     done: list[TopicPartition] = []
-    signals.stands(partial(stopped_acknowledging, len(results.files), len(wanted), done))
+    signals.stands(partial(stopped_acknowledging, summary.files, len(wanted), done))
     for partition in wanted:
         with client.subscription(partition, subscription) as held:
             acknowledged = held.acknowledge_before(reports[partition].upto)

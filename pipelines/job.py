@@ -1,53 +1,40 @@
-"""The pipeline of a backup: from partitions to files."""
+"""The pipeline of a backup: from partitions to files, and how its parts are set up."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import apache_beam as beam
 from apache_beam.coders import registry
 
-from transforms.cos.sink import PartitionReport, WriteSettings, WriteToCos, WrittenFile
+from pipelines.options import BackupConfig
+from transforms.cos.sink import WriteSettings, WriteToCos
+from transforms.files.format import RecordEncoder
+from transforms.files.formats import EncoderFactory
+from transforms.memory import share
+from transforms.pulsar.acknowledge import AcknowledgePositions, AcknowledgeSettings
+from transforms.pulsar.admin import PulsarAdmin
+from transforms.pulsar.client import connect
+from transforms.pulsar.connection import PulsarConnection
+from transforms.pulsar.discover import Beginning, DiscoverPartitions
 from transforms.pulsar.feeds import ReadSettings
-from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.restriction import PartitionRange, PartitionRangeCoder
 from transforms.pulsar.source import ReadBatches
 
 registry.register_coder(PartitionRange, PartitionRangeCoder)
 
-
-@dataclass(slots=True)
-class RunResults:
-    """What a run in this process has written and read; each file, partition and gap once, however often it is told."""
-
-    files: dict[str, WrittenFile] = field(default_factory=dict)
-    partitions: dict[str, PartitionReport] = field(default_factory=dict)
-    gaps: set[Gap] = field(default_factory=set)
-
-
-_results: dict[str, RunResults] = {}
-_lock = threading.Lock()
-
-
-def results_of(run: str) -> RunResults:
-    """The results of a run in this process. On a cluster the workers are other processes, and it stays empty."""
-    with _lock:
-        return _results.setdefault(run, RunResults())
-
-
-def forget(run: str) -> None:
-    """Drop the results of a run that has ended."""
-    with _lock:
-        _results.pop(run, None)
+# The labels below are a contract: savepoints know the stages by them.
 
 
 def add_backup(
-    pipeline: beam.Pipeline, ranges: Iterable[PartitionRange], read: ReadSettings, write: WriteSettings
+    pipeline: beam.Pipeline,
+    ranges: Iterable[PartitionRange],
+    read: ReadSettings,
+    write: WriteSettings,
+    results: beam.PTransform,
 ) -> None:
-    """Add the whole path to a pipeline. The labels are a contract: savepoints know the stages by them."""
+    """Add the whole path of a run with an end to a pipeline. ``results`` takes what it tells."""
     messages = (
         pipeline
         | "Partitions" >> beam.Create(list(ranges)).with_output_types(PartitionRange)
@@ -55,21 +42,65 @@ def add_backup(
         | "SpreadPartitions" >> beam.Reshuffle()
         | "ReadFromPulsar" >> ReadBatches(read)
     )
-    _ = messages.gaps | "CollectGaps" >> beam.ParDo(_Collect(write.run))
-    result = messages.batches | "WriteToCos" >> WriteToCos(write)
-    _ = result.files | "CollectFiles" >> beam.ParDo(_Collect(write.run))
-    _ = result.partitions | "CollectPartitions" >> beam.ParDo(_Collect(write.run))
+    written = messages.batches | "WriteToCos" >> WriteToCos(write)
+    told = {"files": written.files, "partitions": written.partitions, "gaps": messages.gaps}
+    _ = told | "Results" >> results
 
 
-class _Collect(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, run: str) -> None:
-        self._run = run
+def add_stream(
+    pipeline: beam.Pipeline,
+    beginning: Beginning,
+    config: BackupConfig,
+    read: ReadSettings,
+    write: WriteSettings,
+) -> None:
+    """Add the whole path of a stream to a pipeline."""
+    messages = (
+        pipeline
+        | "Beginning" >> beam.Create([beginning]).with_output_types(Beginning)
+        | "DiscoverPartitions" >> DiscoverPartitions(config.request, config.discovery_interval)
+        | "SpreadPartitions" >> beam.Reshuffle()
+        | "ReadFromPulsar" >> ReadBatches(read, bounded=False)
+    )
+    written = messages.batches | "WriteToCos" >> WriteToCos(write)
+    if config.acknowledge and config.request.subscription is not None:
+        acknowledge = AcknowledgeSettings(config.connection, config.request.subscription, write.run)
+        _ = written.positions | "AcknowledgePositions" >> AcknowledgePositions(acknowledge)
 
-    def process(self, element: Any) -> None:
-        results = results_of(self._run)
-        if isinstance(element, Gap):
-            results.gaps.add(element)
-        elif isinstance(element, WrittenFile):
-            results.files[element.key] = element
-        else:
-            results.partitions[element.partition] = element
+
+def settings(config: BackupConfig, name: str, partitions: int) -> tuple[ReadSettings, WriteSettings]:
+    """How the parts of the job are set up; the memory budget is shared among them."""
+    shares = share(config.memory_budget, partitions)
+    read = ReadSettings(
+        connection=config.connection,
+        windows=config.windows,
+        compacted=config.request.compacted,
+        run=name,
+        retry_seconds=config.destination.retry_deadline,
+        read_ahead_bytes=shares.read_ahead,
+        slice_bytes=shares.slice,
+        bundle_bytes=shares.bundle,
+        memory_budget=config.memory_budget,
+    )
+    write = WriteSettings(
+        destination=config.destination,
+        layout=config.layout,
+        file_format=config.file_format,
+        make_encoder=partial(make_encoder, config.make_encoder, config.connection),
+        limits=config.limits,
+        part_bytes=shares.part,
+        waiting_bytes=shares.waiting,
+        upload_bytes=shares.uploads,
+        run=name,
+    )
+    return read, write
+
+
+def make_encoder(factory: EncoderFactory, connection: PulsarConnection) -> RecordEncoder:
+    """An encoder, on the worker; with a view of the topic's schemas where it needs one."""
+    if not factory.needs_schemas:
+        return factory()
+    from transforms.pulsar.schemas import SchemaSource  # noqa: PLC0415 - only --payload=value needs it
+
+    admin = PulsarAdmin(connection) if connection.admin_url else None
+    return factory(SchemaSource(connect(connection), admin))

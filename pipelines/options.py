@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines import runner_options
 from pipelines.parser import Parser, job_parser
 from pipelines.summary import check_summary_file
 from transforms.cos.destination import Destination, parse_destination
@@ -41,6 +42,9 @@ _LONGEST_RETRY = 24 * 3600
 _LEAST_MEMORY = 64 * 10**6
 _MOST_MESSAGES = 1_000_000
 
+LOCAL_RUNNER = "DirectRunner"
+CLUSTER_RUNNERS = ("FlinkRunner", "PortableRunner")
+
 T = TypeVar("T")
 
 
@@ -61,7 +65,16 @@ class BackupConfig:
     log_level: str
     log_format: str
     check: bool
+    runner: str
+    streaming: bool
+    discovery_interval: int
+    """Seconds between two looks for partitions that were added."""
     beam_args: tuple[str, ...]
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether others than this process do the work."""
+        return self.runner != LOCAL_RUNNER
 
     @property
     def connection(self) -> PulsarConnection:
@@ -118,6 +131,7 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
     file_bytes = attempt(size, "--max_file_bytes", options.max_file_bytes, least=1)
     file_messages = attempt(whole, "--max_file_messages", options.max_file_messages, least=1, most=_MOST_MESSAGES - 1)
     formats = attempt(make_format, options.format, options.codec, options.payload)
+    discovery_interval = attempt(duration, "--discovery_interval", options.discovery_interval, least=1, most=24 * 3600)
     retry_deadline = attempt(duration, "--retry_deadline", options.retry_deadline, least=1, most=_LONGEST_RETRY)
     if not options.destination:
         problems.append("--destination is missing: cos://BUCKET-APPID/PREFIX/ or file:///FOLDER/.")
@@ -174,6 +188,9 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
         log_level=options.log_level,
         log_format=options.log_format,
         check=options.check,
+        runner=options.runner,
+        streaming=options.streaming,
+        discovery_interval=discovery_interval or 0,
         beam_args=tuple(rest),
     )
 
@@ -191,13 +208,21 @@ def _not_offered(options: argparse.Namespace) -> list[str]:
 def _impossible(options: argparse.Namespace, rest: Sequence[str]) -> list[str]:
     """Sentences about options that do not go together, or not with this version."""
     found = []
-    if options.runner != "DirectRunner":
-        found.append(f"--runner={options.runner}: this version runs on DirectRunner only.")
-    elif any(word.partition("=")[0] == "--streaming" for word in rest):
+    if options.runner not in (LOCAL_RUNNER, *CLUSTER_RUNNERS):
+        found.append(f"--runner={options.runner}: choose one of {', '.join((LOCAL_RUNNER, *CLUSTER_RUNNERS))}.")
+    elif options.streaming and options.runner == LOCAL_RUNNER:
         found.append(
-            "--streaming: needs a runner that keeps state and makes checkpoints, which DirectRunner does not. Leave it "
-            "out."
+            "--streaming: needs a runner that keeps state and makes checkpoints, which DirectRunner does not. Add "
+            "--runner=FlinkRunner, or leave it out."
         )
+    if options.streaming and options.end != "now":
+        found.append(f"--end={options.end}: a stream has no end. Leave out --end, or --streaming.")
+    if options.streaming and options.read_compacted:
+        found.append("--read_compacted: what is compacted changes while a stream goes on. Leave out one of the two.")
+    if options.streaming and options.summary_file is not None and not options.check:
+        found.append("--summary_file: a stream has no result. Leave it out; Flink's counters tell how far it is.")
+    if options.runner in CLUSTER_RUNNERS:
+        found += runner_options.problems(rest, streaming=options.streaming)
     if options.acknowledge == "after-upload" and not options.subscription:
         found.append("--acknowledge=after-upload needs --subscription: the one that is to be moved.")
     if options.read_compacted and options.subscription and options.acknowledge != "never":
@@ -266,7 +291,7 @@ def _unreadable_words(argv: Sequence[str]) -> list[str]:
 
 def _unknown_options(argv: Sequence[str], rest: Sequence[str], runner: str) -> list[str]:
     """Sentences about options that neither we nor Beam know. A runner's job server may know more, so Flink's pass."""
-    if runner != "DirectRunner":
+    if runner != LOCAL_RUNNER:
         return []
     theirs = Parser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
     for group in PipelineOptions.__subclasses__():

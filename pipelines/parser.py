@@ -103,6 +103,9 @@ def job_parser() -> Parser:
     source.add_argument(
         "--topic", action="append", metavar="NAME", help="topic, or one partition; required, repeatable"
     )
+    source.add_argument(
+        "--discovery_interval", default="1m", metavar="TIME", help="how often a stream looks for new partitions"
+    )
     source.add_argument("--subscription", metavar="NAME", help="durable subscription that keeps data on the broker")
     source.add_argument(
         "--start",
@@ -178,7 +181,10 @@ def job_parser() -> Parser:
     )
     files.add_argument("--timezone", default="UTC", metavar="NAME", help="of the dates in the path")
     run = parser.add_argument_group("run")
-    run.add_argument("--runner", default="DirectRunner", help="DirectRunner: in this process")
+    run.add_argument(
+        "--runner", default="DirectRunner", metavar="NAME", help="DirectRunner: in this process; or FlinkRunner"
+    )
+    run.add_argument("--streaming", action="store_true", help="without an end, until somebody stops it; on Flink")
     run.add_argument(
         "--memory_budget", default="256MB", metavar="SIZE", help="memory of a worker process, beyond the interpreter"
     )

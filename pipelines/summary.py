@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -14,9 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from transforms.cos.sink import PartitionReport, WrittenFile
+from pipelines.results import RunResults
 from transforms.errors import ConfigurationError
-from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.positions import Position
 from transforms.pulsar.resolve import Resolution
 
@@ -74,29 +72,23 @@ def summarize(
     started: datetime,
     finished: datetime,
     resolution: Resolution,
-    reports: Iterable[PartitionReport],
-    files: Iterable[WrittenFile],
-    gaps: Iterable[Gap] = (),
+    results: RunResults,
 ) -> Summary:
     """Put together what is known of a run that has ended well."""
-    by_partition: defaultdict[str, list[WrittenFile]] = defaultdict(list)
-    for file in files:
-        if file.created:
-            by_partition[file.partition].append(file)
-    read = {report.partition: report for report in reports}
     partitions = []
     for part in resolution.ranges:
         name = part.partition.name
         summary = PartitionSummary(name, str(part.start), str(part.stop))
-        report, written = read.get(name), by_partition[name]
+        report, written = results.partitions.get(name), results.written.get(name)
         if report is not None:
             summary.first, summary.last = _text(report.first), _text(report.last)
             summary.messages, summary.record_bytes = report.messages, report.record_bytes
             summary.already_stored, summary.quarantined = report.stored, report.quarantined
-        summary.files, summary.file_bytes = len(written), sum(file.bytes for file in written)
+        if written is not None:
+            summary.files, summary.file_bytes = written.files, written.bytes
         summary.gaps = [
             {"start": str(gap.start), "stop": str(gap.stop), "certain": gap.certain}
-            for gap in sorted({*resolution.gaps, *gaps}, key=lambda gap: gap.start)
+            for gap in sorted({*resolution.gaps, *results.gaps}, key=lambda gap: gap.start)
             if gap.partition == part.partition
         ]
         partitions.append(summary)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import ClassVar
 
 from transforms.cos.store import ObjectStore
 from transforms.files.naming import QUARANTINE_LANE, Layout, StoredRun, parse_name
@@ -15,13 +17,33 @@ _Key = tuple[int, int, str]  # window, partition, version
 
 
 class StoredFiles:
-    """One listing for each folder, kept. What is written through this job's own hands later need not be in it."""
+    """One listing for each folder, kept. What is written through this job's own hands later need not be in it.
+
+    Unless the runner goes back to an earlier state of a partition: then what was written since is told by new listings
+    only. ``begin_with`` notices. Thread-safe.
+    """
 
     def __init__(self, store: ObjectStore, layout: Layout, file_format: str) -> None:
         self._store = store
         self._layout = layout
         self._format = file_format
         self._folders: OrderedDict[str, dict[_Key, list[StoredRun]]] = OrderedDict()
+        self._left: dict[str, int] = {}
+        self._lock = threading.RLock()
+
+    def begin_with(self, partition: str, state: bytes | None) -> None:
+        """A stage goes on with this state of the partition; list anew if it is not the one that it has left."""
+        with self._lock:
+            if self._left.get(partition) != (None if state is None else hash(state)):
+                self._folders.clear()
+
+    def end_with(self, partition: str, state: bytes | None) -> None:
+        """The stage leaves this state of the partition."""
+        with self._lock:
+            if state is None:
+                self._left.pop(partition, None)
+            else:
+                self._left[partition] = hash(state)
 
     def runs(self, partition: TopicPartition, window: int, lane: str) -> Sequence[StoredRun]:
         """The runs of messages that objects of this window, partition, lane and format hold; in order, none overlap.
@@ -29,6 +51,10 @@ class StoredFiles:
         For the quarantine lane, the runs of the other lanes as well: a file is written only after what was put into
         quarantine between its messages.
         """
+        with self._lock:
+            return self._runs(partition, window, lane)
+
+    def _runs(self, partition: TopicPartition, window: int, lane: str) -> Sequence[StoredRun]:
         index = max(partition.index, 0)
         found = self._folder(self._layout.folder(partition, window, lane))
         if lane != QUARANTINE_LANE:
@@ -52,3 +78,30 @@ class StoredFiles:
                 self._folders.popitem(last=False)
         self._folders.move_to_end(folder)
         return known
+
+
+class SharedFiles:
+    """A StoredFiles that all stages of a run in this process share: runners give a partition's bundle to any of them.
+
+    Kept as long as one of them holds it.
+    """
+
+    _made: ClassVar[dict[Hashable, tuple[StoredFiles, int]]] = {}
+    _lock = threading.Lock()
+
+    def __init__(self, run: Hashable) -> None:
+        self._run = run
+
+    def acquire(self, make: Callable[[], StoredFiles]) -> StoredFiles:
+        """The one of the run, made if there is none."""
+        with self._lock:
+            files, holders = self._made.get(self._run) or (make(), 0)
+            self._made[self._run] = files, holders + 1
+            return files
+
+    def release(self) -> None:
+        """What ``acquire`` gave is not used any more."""
+        with self._lock:
+            files, holders = self._made.pop(self._run)
+            if holders > 1:
+                self._made[self._run] = files, holders - 1

@@ -14,11 +14,11 @@ from apache_beam.coders import BytesCoder, Coder, registry
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec
 from apache_beam.transforms.window import FixedWindows, GlobalWindow, GlobalWindows
-from apache_beam.utils.timestamp import Timestamp
+from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.cos.destination import Destination, open_store
-from transforms.cos.listing import StoredFiles
+from transforms.cos.listing import SharedFiles, StoredFiles
 from transforms.cos.uploads import Uploads, results
 from transforms.files.assemble import MIN_PART_BYTES, assemble, pack
 from transforms.files.format import FileFormat, RecordEncoder
@@ -32,7 +32,7 @@ from transforms.pulsar.positions import Position
 
 #: Of the layout of files, names and metadata; in the metadata of every object.
 FORMAT_VERSION = 1
-PARTITIONS = "partitions"
+PARTITIONS, POSITIONS = "partitions", "positions"
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +84,8 @@ class WriteToCosResult:
     """WrittenFile, each file once."""
     partitions: beam.PCollection
     """PartitionReport, one for each partition that was read to its end."""
+    positions: beam.PCollection
+    """Name of a partition, and the position before which everything is in files that stand complete."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,9 @@ class WriteToCos(beam.PTransform):  # type: ignore[misc]
             # The window travels as data from here on: a runner drops late elements of a stateful stage by the
             # window's end, and a backup drops nothing.
             | "GlobalWindow" >> beam.WindowInto(GlobalWindows())
-            | "RollFiles" >> beam.ParDo(_RollFiles(settings)).with_outputs(PARTITIONS, main="files")
+            | "RollFiles" >> beam.ParDo(_RollFiles(settings)).with_outputs(PARTITIONS, POSITIONS, main="files")
         )
-        return WriteToCosResult(files=rolled["files"], partitions=rolled[PARTITIONS])
+        return WriteToCosResult(files=rolled["files"], partitions=rolled[PARTITIONS], positions=rolled[POSITIONS])
 
     def display_data(self) -> dict[str, Any]:
         """What the runner's console shows."""
@@ -225,17 +227,20 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
     def setup(self) -> None:
         settings = self._settings
         self._store = open_store(settings.destination)
-        self._stored = StoredFiles(self._store, settings.layout, settings.format_name)
+        self._shared = SharedFiles((settings.run, settings.destination.url, settings.layout, settings.format_name))
+        self._stored = self._shared.acquire(lambda: StoredFiles(self._store, settings.layout, settings.format_name))
         self._uploads = Uploads(settings.upload_bytes)
 
     def teardown(self) -> None:
         self._uploads.close()
+        self._shared.release()
 
     def start_bundle(self) -> None:
         self._uploads.begin()
         self._writing: list[Future[WrittenFile]] = []
         self._quarantining: dict[tuple[str, int], Future[WrittenFile]] = {}
         self._spooling: dict[str, Future[None]] = {}
+        self._done: dict[str, Position] = {}
 
     def process(
         self,
@@ -246,14 +251,20 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         name, value = element
         try:
             known = files.read()
+            self._stored.begin_with(name, known)
             state = decode_state(known) if known else PartitionFiles()
             report = self._roll(TopicPartition.parse(name), state, value, waiting)
         except Exception as error:
             progress_of(self._settings.run).failed(error)
             raise
+        if state.done is not None:
+            self._done[name] = state.done
         if report is None:
-            files.write(encode_state(state))
+            left = encode_state(state)
+            self._stored.end_with(name, left)
+            files.write(left)
         else:
+            self._stored.end_with(name, None)
             files.clear()
             yield beam.pvalue.TaggedOutput(PARTITIONS, report)
 
@@ -271,6 +282,8 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
             self._file_messages.update(file.messages)
             self._file_size.update(file.bytes)
             yield WindowedValue(file, Timestamp(micros=file.window * 1000), (GlobalWindow(),))
+        for done in self._done.items():
+            yield beam.pvalue.TaggedOutput(POSITIONS, WindowedValue(done, MIN_TIMESTAMP, (GlobalWindow(),)))
 
     def _roll(
         self, partition: TopicPartition, state: PartitionFiles, value: Element, waiting: Any
@@ -287,6 +300,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
             roller.add(value)
         elif isinstance(value, SealMark):
             roller.seal(value.before, self._window_size)
+            state.settled = value.position
         self._already_stored.inc(state.stored - before[0])
         self._quarantined.inc(state.quarantined - before[1])
         self._spool(partition, state, roller)

@@ -42,6 +42,10 @@ class ObjectStore(Protocol):
         """Delete spooled parts. A part that is not there is no error."""
         ...
 
+    def read(self, key: str) -> Iterator[bytes]:
+        """Read an object piece by piece."""
+        ...
+
     def list_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
         """Multipart uploads under way to keys that begin with ``prefix``: key and id. A folder has none."""
         ...

@@ -56,6 +56,8 @@ class OpenFile:
     """CRC-64/XZ of the file so far, and of the uncompressed records in it."""
     parts: tuple[str, ...] = ()
     """Keys of the spooled parts."""
+    begin: Position | None = None
+    """A reader that starts here gets all of its messages, the first chunks of chunked ones too; None: not known."""
 
     @property
     def run(self) -> StoredRun:
@@ -94,6 +96,16 @@ class PartitionFiles:
     quarantined: int = 0
     first: Position | None = None
     last: Position | None = None
+    settled: Position | None = None
+    """No message that is still to come begins before this; None: not known."""
+
+    @property
+    def done(self) -> Position | None:
+        """Everything before this is in files that are cut; None: not known."""
+        begins = [file.begin for file in self.files.values()]
+        if self.settled is None or None in begins:
+            return None
+        return min([self.settled, *(begin for begin in begins if begin is not None)])
 
     def count(self, records: Records) -> None:
         """Count records that came."""
@@ -175,7 +187,8 @@ class Roller:
         file = self._state.files.get(key)
         if file is None:
             first = records.position(begin)
-            file = self._state.files[key] = OpenFile(*key, records.header, first, first)
+            file = OpenFile(*key, records.header, first, first, begin=self._state.settled)
+            self._state.files[key] = file
         ends = records.ends
         base = ends[begin - 1] if begin else 0
         last = min(end, begin + self._limits.messages - file.count)

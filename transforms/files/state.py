@@ -33,8 +33,8 @@ def decode_state(encoded: bytes) -> PartitionFiles:
         if version != _VERSION:
             raise ValueError(f"state in an encoding of number {version}; this build reads {_VERSION}")
         files = [_file_from_json(value) for value in values.pop("files")]
-        for name in _POSITIONS:
-            values[name] = Position(*values[name]) if values[name] is not None else None
+        for name in (*_POSITIONS, "settled"):
+            values[name] = _position(values[name])
         return PartitionFiles({(file.window, file.lane): file for file in files}, **values)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"state that was not written by this job: {error!r}") from error
@@ -50,7 +50,11 @@ def _file_to_json(file: OpenFile) -> dict[str, Any]:
 def _file_from_json(values: dict[str, Any]) -> OpenFile:
     for name in _BYTES:
         values[name] = b64decode(values[name])
-    for name in _POSITIONS:
-        values[name] = Position(*values[name])
+    for name in (*_POSITIONS, "begin"):
+        values[name] = _position(values[name])
     values["parts"] = tuple(values["parts"])
     return OpenFile(**values)
+
+
+def _position(value: list[int] | None) -> Position | None:
+    return None if value is None else Position(*value)

@@ -10,6 +10,7 @@ import json
 import shutil
 import tempfile
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -51,9 +52,17 @@ class FlinkCluster:
     """One job manager, task managers and a job server; a context manager.
 
     ``slots`` of each of ``task_managers``. ``configuration``: keys of Flink's config.yaml, over our own.
+    ``environment``: what task managers, and the workers that they start, have in theirs.
     """
 
-    def __init__(self, *, task_managers: int = 1, slots: int = 4, configuration: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        task_managers: int = 1,
+        slots: int = 4,
+        configuration: dict[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="flink-"))
         rpc, rest, job, artifact, expansion = free_ports(5)
         self.rest_url = f"http://127.0.0.1:{rest}"
@@ -89,6 +98,7 @@ class FlinkCluster:
                 640,
                 "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
                 *(f"-D{key}={value}" for key, value in _MEMORY.items()),
+                environment=environment,
             )
             for number in range(task_managers)
         ]
@@ -160,7 +170,15 @@ class FlinkCluster:
     def _takes_jobs(self) -> bool:
         return f"JobService started on 127.0.0.1:{self._job_port}" in self.job_server.log.read_text(errors="replace")
 
-    def _jvm(self, name: str, heap: int, main: str, *arguments: str, configured: bool = True) -> ServerProcess:
+    def _jvm(
+        self,
+        name: str,
+        heap: int,
+        main: str,
+        *arguments: str,
+        configured: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> ServerProcess:
         command = [java(), f"-Xmx{heap}m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
         command += [f"-Djava.util.logging.config.file={self.directory / 'logging.properties'}"]
         command += [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
@@ -168,4 +186,4 @@ class FlinkCluster:
         if configured:
             command += ["--configDir", str(self.directory)]
         log = self.directory / f"{name}.log"
-        return ServerProcess(name, [*command, *arguments], directory=self.directory, log=log)
+        return ServerProcess(name, [*command, *arguments], directory=self.directory, log=log, environment=environment)

@@ -262,6 +262,22 @@ def test_the_quarantine_is_written_before_the_file_around_it():
     ]
 
 
+def test_what_is_done_is_all_before_the_oldest_open_file():
+    state = PartitionFiles()
+    roller = Roller(state, Limits(), lambda *_: (), lambda: [])
+    assert state.done is None
+    roller.add(records_of([Message(Position(1, 1), 0, "", 3)]))
+    state.settled = Position(1, 2)
+    # Where a reader had to start for the first file is not known.
+    assert state.done is None
+    roller.add(records_of([Message(Position(1, 2), 60_000, "", 3)]))
+    roller.seal(60_000, 60_000)
+    state.settled = Position(1, 3)
+    assert state.done == Position(1, 2)
+    roller.seal(120_000, 60_000)
+    assert state.done == Position(1, 3)
+
+
 def test_elements_and_state_have_a_stable_encoding():
     """What waits in a runner's state is read by newer builds. If this fails, old savepoints are lost: add a version."""
     records = records_of([Message(Position(1, 2, 3), 60_000, "v000007", 3)])
@@ -272,13 +288,15 @@ def test_elements_and_state_have_a_stable_encoding():
     seal = SealMark(5, Position(1, 2, 3))
     assert encode_element(seal).hex() == "020500000000000000010000000000000002000000000000000300000000000000"
     assert decode_element(encode_element(seal)) == seal
-    state = PartitionFiles()
+    state = PartitionFiles(settled=Position(1, 2, 2))
     roller = Roller(state, Limits(), lambda *_: (), lambda: [])
     roller.add(records)
+    assert decode_state(encode_state(state)) == state
     assert encode_state(state) == (
         b'{"version":1,"files":[{"window":60000,"lane":"v000007","header":"SEVBREVS","first":[1,2,3],"last":[1,2,3],'
         b'"count":1,"size":3,"first_time":2,"last_time":2,"waiting":3,"packed":"","packed_size":0,"packed_crc":0,'
-        b'"records_crc":0,"parts":[]}],"messages":1,"bytes":3,"stored":0,"quarantined":0,"first":[1,2,3],"last":[1,2,3]}'
+        b'"records_crc":0,"parts":[],"begin":[1,2,2]}],"messages":1,"bytes":3,"stored":0,"quarantined":0,"first":[1,2,3],'
+        b'"last":[1,2,3],"settled":[1,2,2]}'
     )
 
 

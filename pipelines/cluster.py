@@ -1,0 +1,128 @@
+"""Runs on a Flink cluster: submitted, watched and stopped."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from functools import partial
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineResult
+
+import transforms.errors
+from pipelines import job, signals
+from pipelines.flink import FlinkCluster, FlinkError, FlinkJob
+from pipelines.options import BackupConfig
+from pipelines.results import RunResults, StoreResults, fetch_results
+from pipelines.runner_options import given_options, runner_options
+from transforms.cos.destination import open_store
+from transforms.errors import BackupError, ConfigurationError
+from transforms.pulsar.discover import Beginning
+from transforms.pulsar.resolve import Resolution
+
+_WATCH_SECONDS = 2.0
+_SUBMIT_SECONDS = 120.0
+
+_log = logging.getLogger("pipelines.backup")
+
+
+def run_to_its_end(config: BackupConfig, name: str, resolution: Resolution) -> RunResults:
+    """Run a backup with an end on the cluster. Raises BackupError."""
+    ranges = [each for each in resolution.ranges if each.start < each.stop]
+    if not ranges:
+        return RunResults()
+    pipeline = beam.Pipeline(options=PipelineOptions(runner_options(config, name)))
+    read, write = job.settings(config, name, len(ranges))
+    job.add_backup(pipeline, ranges, read, write, StoreResults(name, config.destination))
+    submitted = pipeline.run()
+    try:
+        submitted.wait_until_finish()
+    except RuntimeError as error:
+        raise _explained(str(error)) from error
+    return fetch_results(name, config.destination, open_store(config.destination))
+
+
+def stream(config: BackupConfig, name: str, resolution: Resolution) -> None:
+    """Run a backup without an end; returns when somebody has stopped the job. Raises BackupError where it failed."""
+    cluster = FlinkCluster(given_options(config.beam_args)["flink_master"])
+    _check_cluster(config, cluster)
+    beginning = Beginning(tuple((each.partition, each.start) for each in resolution.ranges))
+    pipeline = beam.Pipeline(options=PipelineOptions(runner_options(config, name)))
+    read, write = job.settings(config, name, len(resolution.ranges))
+    job.add_stream(pipeline, beginning, config, read, write)
+    submitted = pipeline.run()
+    found = _submitted(cluster, submitted, name)
+    _log.info("Flink job %s (%s) runs; stop it with Ctrl-C, or with tdmq-backup stream stop %s", found.id, name, name)
+    signals.stands(partial(_stop, cluster, found.id))
+    _watch(cluster, found.id)
+
+
+def _check_cluster(config: BackupConfig, cluster: FlinkCluster) -> None:
+    told = cluster.configuration()
+    if not (given_options(config.beam_args).get("state_backend_storage_path") or told.get("state.checkpoints.dir")):
+        raise ConfigurationError(
+            "the Flink cluster keeps checkpoints in memory, which fails beyond 5 MB: give "
+            "--state_backend=filesystem --state_backend_storage_path=file:///… (or s3://, cosn://, hdfs://), or set "
+            "state.checkpoints.dir in its configuration."
+        )
+    if cluster.slots() < 1:
+        raise FlinkError(f"{cluster.url}: no slot is free. Stop a job, or add a task manager.")
+
+
+def _submitted(cluster: FlinkCluster, submitted: PipelineResult, name: str) -> FlinkJob:
+    deadline = time.monotonic() + _SUBMIT_SECONDS
+    while time.monotonic() < deadline:
+        found = cluster.find(name)
+        if found is not None:
+            return found
+        if str(submitted.state) in ("FAILED", "CANCELLED"):
+            break
+        time.sleep(0.5)
+    raise FlinkError(f"{cluster.url}: the job server took the job {name}, and Flink does not have it. Look at its log.")
+
+
+def _watch(cluster: FlinkCluster, job_id: str) -> None:
+    state = ""
+    while True:
+        try:
+            found = cluster.find(job_id)
+        except FlinkError as error:
+            _log.warning("%s The job itself goes on.", error)
+            time.sleep(_WATCH_SECONDS)
+            continue
+        if found is None:
+            raise FlinkError(f"{cluster.url}: Flink no longer knows the job {job_id}. Look at the job manager's log.")
+        if found.state != state:
+            state = found.state
+            _log.info("Flink job %s: %s", job_id, state)
+        if state == "FAILED":
+            raise _explained(cluster.why_failed(job_id))
+        if found.ended:
+            return
+        time.sleep(_WATCH_SECONDS)
+
+
+def _stop(cluster: FlinkCluster, job_id: str) -> str:
+    """Stop the job, and say what came of it, behind "interrupted"."""
+    try:
+        savepoint = cluster.stop(job_id)
+    except BackupError as error:
+        try:
+            cluster.cancel(job_id)
+        except BackupError as worse:
+            return f"while streaming. {error} {worse} The job may still run: stop it in Flink."
+        return f"while streaming. {error} The job was cancelled without one; a new one goes on at its subscription."
+    return f"while streaming; the job has ended with a savepoint. Go on there with --savepoint_path={savepoint}"
+
+
+def _explained(text: str) -> BackupError:
+    """What was raised on a worker: the runner passes on its text only."""
+    found = re.findall(r"transforms\.errors\.(\w+): (.+?)(?: \[while running|$)", text, re.MULTILINE)
+    if found:
+        kind, sentence = found[-1]
+        made = getattr(transforms.errors, kind, BackupError)
+        return made(sentence) if issubclass(made, BackupError) else BackupError(sentence)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return FlinkError(f"the Flink job failed: {lines[-1] if lines else 'no reason given'}. Look at its log.")

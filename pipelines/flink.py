@@ -1,0 +1,140 @@
+"""Jobs on a Flink cluster, by its REST interface: found, watched and stopped.
+
+Beam's own ``cancel`` says that a job is cancelled and leaves it running on a cluster, so it is never used here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from transforms.errors import BackupError, ConfigurationError
+
+_SECONDS = 10
+#: For a savepoint, which waits for what is being uploaded.
+_SAVEPOINT_SECONDS = 600.0
+_CANCEL_SECONDS = 60.0
+_PAUSE = 0.25
+
+RUNNING = "RUNNING"
+#: States in which a job takes up no slot any more.
+ENDED = frozenset({"FINISHED", "CANCELED", "FAILED"})
+
+
+class FlinkError(BackupError):
+    """The Flink cluster does not answer, or refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlinkJob:
+    """One job."""
+
+    id: str
+    name: str
+    state: str
+    """As Flink calls it: RUNNING, RESTARTING, FAILED, …"""
+    started: int
+    """Milliseconds since 1970."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it runs no more and will not again."""
+        return self.state in ENDED
+
+
+class FlinkCluster:
+    """A cluster at an address such as ``http://127.0.0.1:8081``. Raises FlinkError where it does not answer."""
+
+    def __init__(self, url: str) -> None:
+        self.url = (url if "://" in url else f"http://{url}").rstrip("/")
+        if not self.url.startswith(("http://", "https://")):
+            raise ConfigurationError(f"--flink_master={url}: write it as http://HOST:8081, the job manager's REST.")
+
+    def jobs(self) -> list[FlinkJob]:
+        """All jobs that it knows, the newest first."""
+        found = self._ask("GET", "/jobs/overview")["jobs"]
+        jobs = [FlinkJob(job["jid"], job["name"], job["state"], job["start-time"]) for job in found]
+        return sorted(jobs, key=lambda job: -job.started)
+
+    def find(self, name: str) -> FlinkJob | None:
+        """The newest job of that name or id."""
+        return next((job for job in self.jobs() if name in (job.name, job.id)), None)
+
+    def slots(self) -> int:
+        """Slots that are free."""
+        return int(self._ask("GET", "/overview")["slots-available"])
+
+    def configuration(self) -> Mapping[str, str]:
+        """The job manager's configuration."""
+        return {entry["key"]: entry["value"] for entry in self._ask("GET", "/jobmanager/config")}
+
+    def checkpoints(self, job: str) -> Mapping[str, Any]:
+        """Statistics of a job's checkpoints, as Flink gives them."""
+        return dict(self._ask("GET", f"/jobs/{job}/checkpoints"))
+
+    def why_failed(self, job: str) -> str:
+        """The first line of the job's last exception; empty where there was none."""
+        found = self._ask("GET", f"/jobs/{job}/exceptions")
+        text = str(found.get("root-exception") or "")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+        return (causes or lines or [""])[-1] if causes else (lines[0] if lines else "")
+
+    def cancel(self, job: str) -> None:
+        """End a job where it stands; returns when it has ended."""
+        self._ask("PATCH", f"/jobs/{job}?mode=cancel")
+        self._wait(lambda: self._ended(job), _CANCEL_SECONDS, "was cancelled, and has not ended")
+
+    def stop(self, job: str, folder: str | None = None) -> str:
+        """End a job with a savepoint, in ``folder`` or where the cluster keeps them; gives its address."""
+        body = {"cancel-job": True, **({"target-directory": folder} if folder else {})}
+        request = self._ask("POST", f"/jobs/{job}/savepoints", body)["request-id"]
+        answer: dict[str, Any] = {}
+
+        def done() -> bool:
+            answer.update(self._ask("GET", f"/jobs/{job}/savepoints/{request}"))
+            return bool(answer["status"]["id"] == "COMPLETED")
+
+        self._wait(done, _SAVEPOINT_SECONDS, "has not made its savepoint")
+        operation = answer["operation"]
+        if "location" not in operation:
+            said = str(operation.get("failure-cause", {}).get("class", "no reason given"))
+            raise FlinkError(f"Flink job {job}: no savepoint was made, and the job goes on ({said}). Look at its log.")
+        self._wait(lambda: self._ended(job), _CANCEL_SECONDS, "made its savepoint, and has not ended")
+        return str(operation["location"])
+
+    def _ended(self, job: str) -> bool:
+        found = self.find(job)
+        return found is None or found.ended
+
+    def _wait(self, done: Callable[[], bool], seconds: float, otherwise: str) -> None:
+        deadline = time.monotonic() + seconds
+        while not done():
+            if time.monotonic() > deadline:
+                raise FlinkError(f"{self.url}: the job {otherwise} within {seconds:.0f} s. Look at its log.")
+            time.sleep(_PAUSE)
+
+    def _ask(self, method: str, path: str, body: object = None) -> Any:
+        try:
+            answer = requests.request(method, self.url + path, json=body, timeout=_SECONDS)
+        except requests.RequestException as error:
+            raise FlinkError(
+                f"{self.url}: the Flink cluster does not answer ({type(error).__name__}). Check --flink_master, which "
+                "is the address of the job manager's REST interface, and that it runs."
+            ) from None
+        if not answer.ok:
+            raise FlinkError(f"{self.url}{path}: Flink answers {answer.status_code} ({_said(answer)}).")
+        return answer.json() if answer.content else {}
+
+
+def _said(answer: requests.Response) -> str:
+    try:
+        errors = answer.json().get("errors", [])
+    except ValueError:
+        return "no reason given"
+    lines = [line.strip() for error in errors for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else "no reason given"

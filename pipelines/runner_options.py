@@ -1,0 +1,85 @@
+"""The options of the runner: what a job on Flink needs to run fast and to lose nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transforms.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pipelines.options import BackupConfig
+
+WORKER = "tdmq-backup-worker"
+#: Of Flink's clock, in milliseconds.
+_LEAST_INTERVAL = 1_000
+_FOR_EVER = 2**31 - 1
+
+#: What every job on Flink is given, unless told otherwise. A slice of the source comes back only when its bundle ends,
+#: so the time of a bundle decides the throughput.
+_ALWAYS = {"max_bundle_time_mills": "20", "execution_retry_delay": "10000"}
+_STREAM = {
+    **_ALWAYS,
+    "checkpointing_interval": "10000",
+    "finish_bundle_before_checkpointing": None,
+    "number_of_execution_retries": str(_FOR_EVER),
+}
+#: With an end, there is nobody who ends the sources; no checkpoint completes behind that, so a failure starts anew.
+_BOUNDED = {**_ALWAYS, "shutdown_sources_after_idle_ms": "0", "number_of_execution_retries": "3"}
+
+
+def runner_options(config: BackupConfig, name: str) -> list[str]:
+    """The options that the runner gets: those of the command line, and ours where that has none."""
+    given = given_options(config.beam_args)
+    ours: dict[str, str | None] = dict(_STREAM if config.streaming else _BOUNDED)
+    ours |= {"streaming": None, "job_name": name, "runner": config.runner}
+    if "environment_type" not in given:
+        ours |= {"environment_type": "PROCESS", "environment_config": json.dumps({"command": str(_worker())})}
+    added = [
+        f"--{key}" if value is None else f"--{key}={value}" for key, value in ours.items() if f"--{key}" not in given
+    ]
+    return [*config.beam_args, *added]
+
+
+def given_options(beam_args: Sequence[str]) -> dict[str, str]:
+    """The runner's options on the command line, by name; flags have an empty value."""
+    return dict(word.removeprefix("--").partition("=")[::2] for word in beam_args if word.startswith("--"))
+
+
+def problems(beam_args: Sequence[str], *, streaming: bool) -> list[str]:
+    """Sentences about options of the runner that lose data, or that keep checkpoints from completing."""
+    given = given_options(beam_args)
+    found: list[str] = []
+    if not streaming:
+        return found
+    if not given.get("flink_master") or given["flink_master"].startswith("["):
+        found.append(
+            "--streaming needs --flink_master=http://HOST:8081, the job manager's REST interface: by it the job is "
+            "watched and stopped."
+        )
+    if "shutdown_sources_after_idle_ms" in given:
+        found.append(
+            "--shutdown_sources_after_idle_ms: no checkpoint completes behind that, so nothing would ever be "
+            "acknowledged, and a failure would read all again. Leave it out."
+        )
+    interval = given.get("checkpointing_interval")
+    if interval is not None and not (interval.isdecimal() and int(interval) >= _LEAST_INTERVAL):
+        found.append(
+            f"--checkpointing_interval={interval}: must be {_LEAST_INTERVAL} (milliseconds) or more; without "
+            "checkpoints a failure would read all again, and nothing would be acknowledged."
+        )
+    return found
+
+
+def _worker() -> Path:
+    """The worker's command, beside the Python that runs."""
+    command = Path(sys.executable).with_name(WORKER)
+    if not command.exists():
+        raise ConfigurationError(
+            f"there is no {command}, which task managers would start as worker: install the package there with pip, or "
+            "say with --environment_type and --environment_config how workers are started."
+        )
+    return command
