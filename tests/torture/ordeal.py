@@ -36,6 +36,7 @@ from transforms.testing.cos_disk import Stored
 from transforms.testing.cos_server import TEST_BUCKET
 from transforms.testing.pulsar_admin import AdminError, PulsarAdmin
 from transforms.testing.pulsar_standalone import PulsarStandalone
+from transforms.testing.raw_producer import Message, send_raw
 
 ROOT = Path(__file__).parents[2]
 SUBSCRIPTION = "ours"
@@ -86,6 +87,18 @@ class Backlog:
                 self._send(partition, self._payloads(1, _CHUNKED_BYTES, _CHUNKED_BYTES), batch=0)
             self._send(partition, self._payloads(small - half, 0, 400), batch=self._random.choice([0, 50]))
 
+    def grow_from_other_clocks(self, service_url: str, *, messages: int = 40) -> None:
+        """Send a producer batch to each partition, by a clock that is up to an hour behind."""
+        for partition in self.sent:
+            behind = self._random.choice([0, 15_000, 600_000, 3_600_000])
+            payloads = self._payloads(messages, 0, 400)
+            time_ms = int(time.time() * 1000) - behind
+            batch = [Message(payload, publish_time=time_ms) for payload in payloads]
+            sent = send_raw(service_url, partition, batch, batch=True)
+            self.sent[partition] += [
+                Sent(each.position, each.position, zlib.crc32(each.message.payload or b"")) for each in sent
+            ]
+
     def _payloads(self, count: int, least: int, most: int) -> list[bytes]:
         return [self._random.randbytes(self._random.randint(least, most)) for _ in range(count)]
 
@@ -130,6 +143,7 @@ class Ordeal:
     folder: Path
     options: Sequence[str] = ()
     by_event_time: bool = False
+    granularity: int = 300
     service_url: str = ""
     """Where the runs find the broker, if not at its own address."""
     spooled: int = 0
@@ -161,6 +175,8 @@ class Ordeal:
 
         Every message in them is the one that was sent; no subscription is ahead of what is stored.
         """
+        # First, for a stream goes on meanwhile.
+        marks = {partition: self._marked(partition) for partition in self.backlog.sent}
         found = self.bucket.server.disk.list(TEST_BUCKET, self.bucket.prefix, "", -1)
         now = {stored.key: stored for stored in found if not self._spooled(stored.key)}
         for key, (stored, _) in self._known.items():
@@ -168,8 +184,8 @@ class Ordeal:
         for key in now.keys() - self._known.keys():
             self._take_in(now[key])
         self._refuse_overlaps()
-        for partition in self.backlog.sent:
-            marked, missing = self._marked(partition), self._first_missing(partition)
+        for partition, marked in marks.items():
+            missing = self._first_missing(partition)
             assert missing is None or marked < missing.begins._replace(batch=0), (
                 f"{partition} is acknowledged up to {marked}, and {missing} is not stored"
             )
@@ -182,6 +198,19 @@ class Ordeal:
             assert self._marked(partition) == max(each.position for each in sent)._replace(batch=0)
         for key, (_, digest) in self._known.items():
             assert hashlib.sha256(self.bucket.read(key)).hexdigest() == digest, f"{key} has other bytes"
+
+    def missing(self) -> int:
+        """How many messages that were sent are not stored, as far as the last look saw."""
+        return sum(
+            sent.position not in self._stored[each] for each, all_sent in self.backlog.sent.items() for sent in all_sent
+        )
+
+    def all_acknowledged(self) -> bool:
+        """Whether every subscription stands at the last message."""
+        return all(
+            self._marked(partition) == max(each.position for each in sent)._replace(batch=0)
+            for partition, sent in self.backlog.sent.items()
+        )
 
     def acknowledged(self) -> dict[str, Position]:
         """The last entry that is acknowledged, by partition."""
@@ -198,7 +227,7 @@ class Ordeal:
         assert name is not None, stored.key
         records = read_avro(body) if name.format == "avro" else read_lines(body, name.extension)
         file = StoredFile(stored.key, f"{folder}/", name, records)
-        check_file(file, by_event_time=self.by_event_time)
+        check_file(file, granularity=self.granularity, by_event_time=self.by_event_time)
         check_metadata(file, self.bucket.metadata(stored.key))
         messages = self._stored[partition_of(records[0])]
         for record in records:

@@ -31,11 +31,13 @@ class StoredFiles:
         self._left: dict[str, int] = {}
         self._lock = threading.RLock()
 
-    def begin_with(self, partition: str, state: bytes | None) -> None:
-        """A stage goes on with this state of the partition; list anew if it is not the one that it has left."""
+    def begin_with(self, partition: str, state: bytes | None) -> bool:
+        """A stage goes on with this state of the partition. Whether it is another one than the stage has left."""
         with self._lock:
-            if self._left.get(partition) != (None if state is None else hash(state)):
+            restored = self._left.get(partition) != (None if state is None else hash(state))
+            if restored:
                 self._folders.clear()
+            return restored
 
     def end_with(self, partition: str, state: bytes | None) -> None:
         """The stage leaves this state of the partition."""

@@ -251,9 +251,9 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         name, value = element
         try:
             known = files.read()
-            self._stored.begin_with(name, known)
+            restored = self._stored.begin_with(name, known)
             state = decode_state(known) if known else PartitionFiles()
-            report = self._roll(TopicPartition.parse(name), state, value, waiting)
+            report = self._roll(TopicPartition.parse(name), state, value, waiting, restored=restored)
         except Exception as error:
             progress_of(self._settings.run).failed(error)
             raise
@@ -286,7 +286,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
             yield beam.pvalue.TaggedOutput(POSITIONS, WindowedValue(done, MIN_TIMESTAMP, (GlobalWindow(),)))
 
     def _roll(
-        self, partition: TopicPartition, state: PartitionFiles, value: Element, waiting: Any
+        self, partition: TopicPartition, state: PartitionFiles, value: Element, waiting: Any, *, restored: bool
     ) -> PartitionReport | None:
         """Take the element in. Gives the report once the partition has been read to its end."""
         before = state.stored, state.quarantined
@@ -296,6 +296,9 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
             partial(self._stored.runs, partition),
             lambda: map(Records.from_bytes, waiting.read()),
         )
+        if restored:
+            roller.restore()
+            self._store.delete_parts(roller.abandoned)
         if isinstance(value, Records):
             roller.add(value)
         elif isinstance(value, SealMark):

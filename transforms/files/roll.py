@@ -134,6 +134,8 @@ class Roller:
         self._waiting: dict[tuple[int, str], list[Records]] | None = None
         self.added: list[Records] = []
         self.finished: list[FinishedFile] = []
+        self.abandoned: tuple[str, ...] = ()
+        """Spooled parts of files that turned out to be stored."""
 
     @property
     def kept(self) -> list[Records] | None:
@@ -145,6 +147,10 @@ class Roller:
     def add(self, records: Records) -> None:
         """Take records in that follow, in their (window, lane), all that came before."""
         self._state.count(records)
+        self._place(records)
+
+    def _place(self, records: Records) -> None:
+        """Put into files what is not stored."""
         key = records.window, records.lane
         runs = self._stored(*key)
         begin, count = 0, len(records)
@@ -164,6 +170,27 @@ class Roller:
                     self._cut(key)
                 end = count if run is None else records.place(run.first, begin)
             begin = self._fill(key, records, begin, end)
+
+    def restore(self) -> None:
+        """The state comes from a checkpoint: leave out of its open files what has been stored since then.
+
+        What was cut since then holds all that an open file held at the checkpoint. Where somebody else's run begins
+        or ends inside of an open file, that is cut there, unless records of it are packed already: then it stays whole,
+        and overlaps the other one.
+        """
+        for key, file in list(self._state.files.items()):
+            runs = [run for run in self._stored(*key) if run.first <= file.last and file.first <= run.last]
+            whole = any(run.first <= file.first and file.last <= run.last for run in runs)
+            if not runs or not (whole or file.waiting == file.size):
+                continue
+            pieces = self.pieces(key)
+            self._drop(key)
+            if whole:
+                self._state.stored += file.count
+                self.abandoned += file.parts
+            else:
+                for piece in pieces:
+                    self._place(piece)
 
     def seal(self, before: int, window_size: int) -> None:
         """Cut every file whose window ends at or before ``before`` (all times in milliseconds)."""
@@ -210,10 +237,13 @@ class Roller:
         # has to be written before that file is.
         if key[1] != QUARANTINE_LANE:
             self._cut((key[0], QUARANTINE_LANE))
-        pieces = self.pieces(key)
+        self.finished.append(FinishedFile(self._state.files[key], self.pieces(key)))
+        self._drop(key)
+
+    def _drop(self, key: tuple[int, str]) -> None:
         self._loaded().pop(key, None)
         self.added = [piece for piece in self.added if (piece.window, piece.lane) != key]
-        self.finished.append(FinishedFile(self._state.files.pop(key), pieces))
+        del self._state.files[key]
 
     def _loaded(self) -> dict[tuple[int, str], list[Records]]:
         if self._waiting is None:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.transforms.trigger import AccumulationMode, AfterCount, Repeatedly
+from apache_beam.transforms.window import GlobalWindows
 
 from transforms.errors import BackupError
 from transforms.pulsar.client import connect
@@ -57,7 +59,11 @@ class AcknowledgePositions(beam.PTransform):  # type: ignore[misc]
         return (
             positions
             # By key: one worker acknowledges a partition.
-            | "ByPartition" >> beam.ReshufflePerKey()
+            | "AtOnce"
+            >> beam.WindowInto(
+                GlobalWindows(), trigger=Repeatedly(AfterCount(1)), accumulation_mode=AccumulationMode.DISCARDING
+            )
+            | "ByPartition" >> beam.GroupByKey()
             | "Acknowledge" >> beam.ParDo(_Acknowledge(self._settings))
         )
 
@@ -74,8 +80,8 @@ class _Acknowledge(beam.DoFn):  # type: ignore[misc]
         self._seen: dict[str, Position] = {}
         self._ready: dict[str, Position] = {}
 
-    def process(self, element: tuple[str, Position], finalizer: Any = beam.DoFn.BundleFinalizerParam) -> None:
-        name, position = element[0], Position(*element[1])
+    def process(self, element: tuple[str, Iterable[Position]], finalizer: Any = beam.DoFn.BundleFinalizerParam) -> None:
+        name, position = element[0], max(Position(*each) for each in element[1])
         if not self._seen:
             finalizer.register(partial(self._confirmed.finalized, self._ready, self._seen))
         self._seen[name] = position

@@ -262,7 +262,7 @@ class PartitionFeed:
                 self._hand_over(portion, size, passed)
                 return _Again(last, passed.behind_all_complete(_behind(last)), reader.trouble(error))
             waited = 0
-            found = message.message_id()  # type: ignore[attr-defined]
+            found = message.message_id()
             batch, previous = found.batch_index(), batch
             # The rest of a batch follows in a row, and shares what is asked here: each question costs a call.
             if batch <= 0 or batch != previous + 1 or compacted:

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 
 from transforms.memory import MESSAGE_BYTES
-from transforms.pulsar.client import start_of
+from transforms.pulsar.client import batch_size, start_of
 from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.messages import ClientMessage
 from transforms.pulsar.positions import Position
@@ -39,9 +39,11 @@ class Portion:
         return Position(ledger, entry, max(batch, 0))
 
     def behind(self, index: int) -> Position:
-        """The first position behind the message at this place."""
-        position = self.position(index)
-        return position.next_entry() if self.ids[index][2] < 0 else position.next_message()
+        """The first position behind the message at this place; behind its entry, if that ends with it."""
+        position, batch = self.position(index), self.ids[index][2]
+        if batch < 0 or batch + 1 == batch_size(self.messages[index].message_id()):
+            return position.next_entry()
+        return position.next_message()
 
     def before(self, stop: Position) -> Portion:
         """What of the portion lies before ``stop``."""

@@ -55,25 +55,32 @@ def records_of(messages: Sequence[Message]) -> Records:
     )
 
 
-def through(
-    events: Sequence[Message | int],
-    limits: Limits,
-    stored: dict[tuple[int, str], list[StoredRun]],
-    batches: random.Random,
-    part_bytes: int | None = None,
-) -> list[tuple[int, str, StoredRun, Body, bytes]]:
-    """Send messages and seals through the cutter in random batches, the state through its encoding in between."""
-    state, waiting, parts = PartitionFiles(), [], {}
-    finished = []
+class Stage:
+    """The cutter as a runner drives it: the state through its encoding between two elements."""
 
-    def roll(value: list[Message] | int) -> None:
-        nonlocal state, waiting
-        state = decode_state(encode_state(state))
-        waiting = [decode_element(encode_element(each)) for each in waiting]
-        roller = Roller(state, limits, lambda window, lane: stored.get((window, lane), ()), lambda: waiting)
+    def __init__(self, limits: Limits, stored: dict[tuple[int, str], list[StoredRun]], part_bytes: int | None = None):
+        self.limits, self.stored, self.part_bytes = limits, stored, part_bytes
+        self.state, self.waiting, self.parts = PartitionFiles(), [], {}
+        self.finished: list[tuple[int, str, StoredRun, Body, bytes]] = []
+
+    def checkpoint(self) -> tuple[bytes, list[bytes]]:
+        return encode_state(self.state), [encode_element(each) for each in self.waiting]
+
+    def restore(self, checkpoint: tuple[bytes, list[bytes]]) -> None:
+        self.state, self.waiting = decode_state(checkpoint[0]), [decode_element(each) for each in checkpoint[1]]
+        self.roll([], restored=True)
+
+    def roll(self, value: list[Message] | int, *, restored: bool = False) -> None:
+        self.state = decode_state(encode_state(self.state))
+        waiting = [decode_element(encode_element(each)) for each in self.waiting]
+        roller = Roller(
+            self.state, self.limits, lambda window, lane: self.stored.get((window, lane), ()), lambda: waiting
+        )
+        if restored:
+            roller.restore()
         if isinstance(value, int):
             roller.seal(value, WINDOW)
-        else:
+        elif value:
             lanes: dict[tuple[int, str], list[int]] = {}
             for index, message in enumerate(value):
                 lanes.setdefault((message.window, message.lane), []).append(index)
@@ -82,36 +89,50 @@ def through(
                 pieces = in_order_of_messages(pieces, list(lanes.values()))
             for piece in pieces:
                 roller.add(piece)
-        for key, file in state.files.items():
-            if part_bytes is not None and file.waiting >= part_bytes:
+        for key, file in self.state.files.items():
+            if self.part_bytes is not None and file.waiting >= self.part_bytes:
                 part, rest = pack(file, roller.pieces(key), PlainFormat(), map)
                 roller.replace(key, rest)
                 if part is not None:
                     name = f"{key}-{file.first}-{len(file.parts)}"
-                    parts[name] = part
+                    self.parts[name] = part
                     file.parts += (name,)
         for each in roller.finished:
             body = assemble(each, PlainFormat())
-            content = b"".join(parts[name] for name in body.parts) + body.tail
-            finished.append((each.file.window, each.file.lane, each.file.run, body, content))
-        waiting = waiting + roller.added if roller.kept is None else roller.kept
+            content = b"".join(self.parts[name] for name in body.parts) + body.tail
+            self.finished.append((each.file.window, each.file.lane, each.file.run, body, content))
+        self.waiting = waiting + roller.added if roller.kept is None else roller.kept
 
-    batch: list[Message] = []
-    for event in events:
-        if isinstance(event, int):
-            if batch:
-                roll(batch)
+    def feed(self, events: Sequence[Message | int], batches: random.Random) -> None:
+        """In random batches."""
+        batch: list[Message] = []
+        for event in events:
+            if isinstance(event, int):
+                if batch:
+                    self.roll(batch)
+                    batch = []
+                self.roll(event)
+                continue
+            if batch and (batches.random() < 0.3 or batch[0].window != event.window):
+                self.roll(batch)
                 batch = []
-            roll(event)
-            continue
-        if batch and (batches.random() < 0.3 or batch[0].window != event.window):
-            roll(batch)
-            batch = []
-        batch.append(event)
-    if batch:
-        roll(batch)
-    roll(2**62)
-    return finished
+            batch.append(event)
+        if batch:
+            self.roll(batch)
+
+
+def through(
+    events: Sequence[Message | int],
+    limits: Limits,
+    stored: dict[tuple[int, str], list[StoredRun]],
+    batches: random.Random,
+    part_bytes: int | None = None,
+) -> list[tuple[int, str, StoredRun, Body, bytes]]:
+    """Send messages and seals through the cutter."""
+    stage = Stage(limits, stored, part_bytes)
+    stage.feed(events, batches)
+    stage.roll(2**62)
+    return stage.finished
 
 
 def result(files: list[tuple[int, str, StoredRun, Body, bytes]]) -> list[tuple[int, str, StoredRun, bytes, int, int]]:
@@ -175,14 +196,7 @@ def test_what_is_stored_is_left_out_and_never_overlapped(events, messages, data)
     # A run that was killed: some of its files are there. Another cut may have made them.
     kept = data.draw(st.lists(st.sampled_from(first), unique_by=lambda each: each[:3], max_size=len(first)))
     kept = _with_what_was_written_before(kept, first)
-    stored: dict[tuple[int, str], list[StoredRun]] = {}
-    for window, lane, run, _, _ in kept:
-        stored.setdefault((window, lane), []).append(run)
-    for window, lane in list(stored):
-        if lane != QUARANTINE_LANE:
-            quarantined = stored.get((window, QUARANTINE_LANE), [])
-            stored[window, QUARANTINE_LANE] = merge_runs([*quarantined, *stored[window, lane]])
-    stored = {key: merge_runs(runs) for key, runs in stored.items()}
+    stored = stored_runs(kept)
     second = through(events, Limits(data.draw(st.integers(1, 30)), 2000), stored, random.Random(2))
     sent = [event for event in events if isinstance(event, Message)]
     for message in sent:
@@ -193,6 +207,41 @@ def test_what_is_stored_is_left_out_and_never_overlapped(events, messages, data)
         ]
         assert len(holding) == 1, message
     assert sum(run.messages for _, _, run, _, _ in [*kept, *second]) == len(sent)
+
+
+@given(sequences(), st.integers(1, 30), st.integers(100, 3000), st.data())
+@settings(max_examples=300, deadline=None)
+def test_what_was_stored_since_a_checkpoint_is_left_out_of_open_files(events, messages, part_bytes, data):
+    """Behind the checkpoint, windows are sealed by the wall clock: not where they were sealed the first time."""
+    limits = Limits(messages, 2000)
+    sent = [event for event in events if isinstance(event, Message)]
+    at = data.draw(st.integers(0, len(events)), label="checkpoint at")
+    failed = data.draw(st.integers(at, len(events)), label="failed at")
+    seals = st.lists(st.integers(0, 5), max_size=3)
+    first = Stage(limits, {}, part_bytes)
+    first.feed(events[:at], random.Random(1))
+    checkpoint, before = first.checkpoint(), len(first.finished)
+    first.feed(events[at:failed], random.Random(2))
+    for window in data.draw(seals):
+        first.roll(window * WINDOW)
+    stored = stored_runs(first.finished)
+    second = Stage(limits, stored, part_bytes)
+    second.parts = first.parts
+    second.restore(checkpoint)
+    for window in data.draw(seals):
+        second.roll(window * WINDOW)
+    second.feed(events[at:], random.Random(3))
+    second.roll(2**62)
+    assert before <= len(first.finished)
+    everything = [*first.finished, *second.finished]
+    for message in sent:
+        holding = [
+            run
+            for window, lane, run, _, _ in everything
+            if (window, lane) == (message.window, message.lane) and run.first <= message.position <= run.last
+        ]
+        assert len(holding) == 1, message
+    assert sum(run.messages for _, _, run, _, _ in everything) == len(sent)
 
 
 @given(sequences(), st.integers(1, 30), st.lists(st.booleans(), min_size=120, max_size=120))
@@ -298,6 +347,18 @@ def test_elements_and_state_have_a_stable_encoding():
         b'"records_crc":0,"parts":[],"begin":[1,2,2]}],"messages":1,"bytes":3,"stored":0,"quarantined":0,"first":[1,2,3],'
         b'"last":[1,2,3],"settled":[1,2,2]}'
     )
+
+
+def stored_runs(files: Sequence[tuple[int, str, StoredRun, Body, bytes]]) -> dict[tuple[int, str], list[StoredRun]]:
+    """What a listing tells of these files."""
+    stored: dict[tuple[int, str], list[StoredRun]] = {}
+    for window, lane, run, _, _ in files:
+        stored.setdefault((window, lane), []).append(run)
+    for window, lane in list(stored):
+        if lane != QUARANTINE_LANE:
+            quarantined = stored.get((window, QUARANTINE_LANE), [])
+            stored[window, QUARANTINE_LANE] = merge_runs([*quarantined, *stored[window, lane]])
+    return {key: merge_runs(runs) for key, runs in stored.items()}
 
 
 def _blocks(records: list[bytes]) -> list[tuple[bytes, int]]:
