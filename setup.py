@@ -55,5 +55,7 @@ setup(
         "test": TEST,
         "dev": [*TEST, *CHECK],
     },
-    entry_points={"console_scripts": ["tdmq-backup = pipelines.cli:main"]},
+    entry_points={
+        "console_scripts": ["tdmq-backup = pipelines.cli:main", "tdmq-backup-worker = pipelines.worker:main"]
+    },
 )

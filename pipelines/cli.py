@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import platform
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +40,15 @@ app = typer.Typer(
     # A traceback with the values of variables could show a token.
     pretty_exceptions_enable=False,
 )
+stream = typer.Typer(
+    help="Look at the jobs of a Flink cluster, and stop one.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(stream, name="stream")
+
+FlinkMaster = Annotated[
+    str, typer.Option(envvar="FLINK_MASTER", metavar="URL", help="The job manager's REST: http://HOST:8081.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="The result as JSON.")]
 
 
 def main() -> None:
@@ -127,6 +139,66 @@ def demo(
     from pipelines import demo as job
 
     raise typer.Exit(job.main([] if keep is None else [f"--keep={keep}"]))
+
+
+@stream.command("list")
+def list_streams(flink_master: FlinkMaster, as_json: AsJson = False) -> None:
+    """Show the jobs of the cluster."""
+    from pipelines.flink import FlinkCluster
+
+    with _told():
+        jobs = FlinkCluster(flink_master).jobs()
+        if as_json:
+            print(json.dumps([asdict(job) for job in jobs]))
+            return
+        for job in jobs:
+            print(
+                f"{job.state:<12} {datetime.fromtimestamp(job.started / 1000, timezone.utc):%Y-%m-%d %H:%M:%S}Z "
+                f"{job.id} {job.name}"
+            )
+
+
+@stream.command("stop")
+def stop_stream(
+    name: Annotated[str, typer.Argument(metavar="JOB", help="Name or id of the job, as stream list shows it.")],
+    flink_master: FlinkMaster,
+    savepoint: Annotated[bool, typer.Option(help="Make a savepoint, from which a new job goes on.")] = True,
+    folder: Annotated[str | None, typer.Option(metavar="URL", help="Keep the savepoint there.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a job, with a savepoint unless told otherwise, and say where that is."""
+    from pipelines.flink import FlinkCluster, FlinkError
+
+    with _told():
+        cluster = FlinkCluster(flink_master)
+        job = cluster.find(name)
+        if job is None or job.ended:
+            state = "has ended already" if job is not None else "is not there: stream list shows what is"
+            raise FlinkError(f"{cluster.url}: the job {name} {state}.")
+        place = None
+        if savepoint:
+            place = cluster.stop(job.id, folder)
+        else:
+            cluster.cancel(job.id)
+        if as_json:
+            print(json.dumps({"job": job.id, "name": job.name, "savepoint": place}))
+        elif place is None:
+            print(f"{job.name} was cancelled. A new job goes on with --start=subscription.")
+        else:
+            print(f"{job.name} has ended with a savepoint. A new job goes on with --savepoint-path={place}")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors of ours as a sentence on stderr, with their exit code."""
+    from transforms.errors import BackupError
+
+    try:
+        yield
+    except BackupError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        raise typer.Exit(error.exit_code) from None
 
 
 @app.command()

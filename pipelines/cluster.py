@@ -16,7 +16,7 @@ from pipelines import job, signals
 from pipelines.flink import FlinkCluster, FlinkError, FlinkJob
 from pipelines.options import BackupConfig
 from pipelines.results import RunResults, StoreResults, fetch_results
-from pipelines.runner_options import given_options, runner_options
+from pipelines.runner_options import given_options, runner_options, what_is_set
 from transforms.cos.destination import open_store
 from transforms.errors import BackupError, ConfigurationError
 from transforms.pulsar.discover import Beginning
@@ -52,6 +52,7 @@ def stream(config: BackupConfig, name: str, resolution: Resolution) -> None:
     pipeline = beam.Pipeline(options=PipelineOptions(runner_options(config, name)))
     read, write = job.settings(config, name, len(resolution.ranges))
     job.add_stream(pipeline, beginning, config, read, write)
+    _log.info("what Flink is told: %s", what_is_set(config))
     submitted = pipeline.run()
     found = _submitted(cluster, submitted, name)
     _log.info("Flink job %s (%s) runs; stop it with Ctrl-C, or with tdmq-backup stream stop %s", found.id, name, name)

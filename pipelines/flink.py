@@ -77,12 +77,8 @@ class FlinkCluster:
         return dict(self._ask("GET", f"/jobs/{job}/checkpoints"))
 
     def why_failed(self, job: str) -> str:
-        """The first line of the job's last exception; empty where there was none."""
-        found = self._ask("GET", f"/jobs/{job}/exceptions")
-        text = str(found.get("root-exception") or "")
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-        return (causes or lines or [""])[-1] if causes else (lines[0] if lines else "")
+        """The job's last exception, with its causes; empty where there was none."""
+        return str(self._ask("GET", f"/jobs/{job}/exceptions").get("root-exception") or "")
 
     def cancel(self, job: str) -> None:
         """End a job where it stands; returns when it has ended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,11 @@ _STREAM = {
     "checkpointing_interval": "10000",
     "finish_bundle_before_checkpointing": None,
     "number_of_execution_retries": str(_FOR_EVER),
+    # A bucket that does not answer keeps a bundle, and with it a checkpoint, from ending: that is no reason to restart.
+    "checkpoint_timeout_millis": "900000",
+    # A new job can go on from the last one of a job that has ended, however it did.
+    "externalized_checkpoints_enabled": None,
+    "retain_externalized_checkpoints_on_cancellation": None,
 }
 #: With an end, there is nobody who ends the sources; no checkpoint completes behind that, so a failure starts anew.
 _BOUNDED = {**_ALWAYS, "shutdown_sources_after_idle_ms": "0", "number_of_execution_retries": "3"}
@@ -38,10 +43,19 @@ def runner_options(config: BackupConfig, name: str) -> list[str]:
     ours |= {"streaming": None, "job_name": name, "runner": config.runner}
     if "environment_type" not in given:
         ours |= {"environment_type": "PROCESS", "environment_config": json.dumps({"command": str(_worker())})}
-    added = [
-        f"--{key}" if value is None else f"--{key}={value}" for key, value in ours.items() if f"--{key}" not in given
-    ]
-    return [*config.beam_args, *added]
+    return [*config.beam_args, *_words({key: value for key, value in ours.items() if key not in given})]
+
+
+def what_is_set(config: BackupConfig) -> str:
+    """The options of the runner that decide on speed and safety, as the job has them, on a line."""
+    ours: dict[str, str | None] = dict(_STREAM if config.streaming else _BOUNDED)
+    given = given_options(config.beam_args)
+    shown = {key: given.get(key, value) or None for key, value in ours.items()}
+    return " ".join(_words(shown))
+
+
+def _words(options: Mapping[str, str | None]) -> list[str]:
+    return [f"--{key}" if value is None else f"--{key}={value}" for key, value in options.items()]
 
 
 def given_options(beam_args: Sequence[str]) -> dict[str, str]:
@@ -53,6 +67,8 @@ def problems(beam_args: Sequence[str], *, streaming: bool) -> list[str]:
     """Sentences about options of the runner that lose data, or that keep checkpoints from completing."""
     given = given_options(beam_args)
     found: list[str] = []
+    if "job_name" in given:
+        found.append("--job_name: the job is found again by the name that it gives itself. Leave it out.")
     if not streaming:
         return found
     if not given.get("flink_master") or given["flink_master"].startswith("["):
@@ -64,6 +80,11 @@ def problems(beam_args: Sequence[str], *, streaming: bool) -> list[str]:
         found.append(
             "--shutdown_sources_after_idle_ms: no checkpoint completes behind that, so nothing would ever be "
             "acknowledged, and a failure would read all again. Leave it out."
+        )
+    if given.get("num_concurrent_checkpoints", "1") != "1":
+        found.append(
+            "--num_concurrent_checkpoints: what is acknowledged is known to be covered only where checkpoints come one "
+            "after the other. Leave it out."
         )
     interval = given.get("checkpointing_interval")
     if interval is not None and not (interval.isdecimal() and int(interval) >= _LEAST_INTERVAL):
