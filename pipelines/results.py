@@ -1,7 +1,7 @@
 """What a run has done, as its stages tell it: in this process, or by way of the destination.
 
-On a cluster the workers are other processes, so each result is one small object under ``_runs/RUN/`` at the
-destination, which whoever started the run reads at its end and deletes.
+On a cluster the workers are other processes, so each result is one small object under ``_spool/`` at the destination,
+which whoever started the run reads at its end and deletes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 
 from transforms.cos.destination import Destination, open_store
-from transforms.cos.sink import PartitionReport, WrittenFile
 from transforms.cos.store import ObjectStore
+from transforms.cos.written import PartitionReport, WrittenFile
 from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
@@ -167,7 +167,7 @@ def fetch_results(run: str, destination: Destination, store: ObjectStore) -> Run
 
 
 def _folder(destination: Destination, run: str) -> str:
-    return f"{destination.prefix}_runs/{run}/"
+    return f"{destination.prefix}_spool/results-{run}/"
 
 
 def _place(result: PartitionReport | Gap | Written) -> list[Any]:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transforms.cos.destination import Destination, parse_destination
-    from transforms.cos.sink import PartitionReport, WriteSettings, WriteToCos, WriteToCosResult, WrittenFile
+    from transforms.cos.sink import WriteSettings, WriteToCos, WriteToCosResult
+    from transforms.cos.written import PartitionReport, WrittenFile
 
 __all__ = [
     "Destination",
@@ -16,7 +17,15 @@ __all__ = [
     "WrittenFile",
     "parse_destination",
 ]
-_MODULES = {name: "sink" for name in __all__} | {"Destination": "destination", "parse_destination": "destination"}
+_MODULES = {
+    "Destination": "destination",
+    "PartitionReport": "written",
+    "WriteSettings": "sink",
+    "WriteToCos": "sink",
+    "WriteToCosResult": "sink",
+    "WrittenFile": "written",
+    "parse_destination": "destination",
+}
 
 
 def __getattr__(name: str) -> Any:

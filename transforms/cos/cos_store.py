@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -75,6 +76,13 @@ class CosStore:
         self._headers = dict(headers or {})
         self._policy = policy or RetryPolicy()
         self._versioned: bool | None = None
+        self._retries = 0
+        self._lock = threading.Lock()
+
+    @property
+    def retries(self) -> int:
+        """How many requests were tried again since the store was opened."""
+        return self._retries
 
     def with_deadline(self, seconds: float) -> CosStore:
         """Give a store of the same bucket that gives up earlier, if this one would not, and awaits no newer key."""
@@ -313,7 +321,13 @@ class CosStore:
         return {"Content-Type": content_type, **self._headers, **own, META + CONTENT_CRC64: str(crc)}
 
     def _call(self, request: Callable[[], _Result]) -> _Result:
-        return self._policy.call(request, place=self._place, refresh=self._client.refresh)
+        return self._policy.call(
+            request, place=self._place, refresh=self._client.refresh, tried_again=self._count_retry
+        )
+
+    def _count_retry(self) -> None:
+        with self._lock:
+            self._retries += 1
 
 
 def _doubted(request: Callable[[], _Result], doubts: list[Failure]) -> _Result:

@@ -34,6 +34,11 @@ class FolderStore:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = Path(folder)
 
+    @property
+    def retries(self) -> int:
+        """None: what a file system refuses it refuses for good."""
+        return 0
+
     def list_keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with ``prefix``, in the order of their UTF-8 bytes; hidden partial files are left out."""
         start = prefix.rpartition("/")[0]

@@ -207,8 +207,15 @@ class RetryPolicy:
     key_deadline: float = _KEY_DEADLINE
     """For how long a newer key is waited for where COS refuses the one there is, if one may come."""
 
-    def call(self, request: Callable[[], _Result], *, place: Place, refresh: Callable[[], bool]) -> _Result:
-        """Make a request until it succeeds.
+    def call(
+        self,
+        request: Callable[[], _Result],
+        *,
+        place: Place,
+        refresh: Callable[[], bool],
+        tried_again: Callable[[], object] = lambda: None,
+    ) -> _Result:
+        """Make a request until it succeeds; ``tried_again`` is called whenever it did not.
 
         ``refresh`` is called when COS refuses the key; it tells whether a newer one may still come if that one is
         refused as well. Raises RequestFailed for what the caller must reconcile, else AccessError or DestinationError;
@@ -238,7 +245,7 @@ class RetryPolicy:
             wait=wait_random_exponential(multiplier=self.first_wait, max=self.longest_wait),
             stop=stop_before_delay(self.deadline),
             sleep=pause,
-            before_sleep=_log_wait,
+            before_sleep=lambda state: (tried_again(), _log_wait(state)),
             reraise=True,
         )
         try:

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import BytesCoder, Coder, registry
-from apache_beam.metrics import Metrics
+from apache_beam.coders import BytesCoder, registry
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec
 from apache_beam.transforms.window import FixedWindows, GlobalWindow, GlobalWindows
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.cos.destination import Destination, open_store
+from transforms.cos.element_coder import ElementCoder
 from transforms.cos.listing import SharedFiles, StoredFiles
 from transforms.cos.uploads import Uploads, results
+from transforms.cos.write_metrics import WriteMetrics
+from transforms.cos.written import PartitionReport, WrittenFile
 from transforms.files.assemble import MIN_PART_BYTES, assemble, pack
 from transforms.files.format import FileFormat, RecordEncoder
 from transforms.files.naming import QUARANTINE_LANE, Layout, StoredRun
-from transforms.files.records import Element, Records, SealMark, decode_element, encode_element
+from transforms.files.records import Element, Records, SealMark
 from transforms.files.roll import FinishedFile, Limits, PartitionFiles, Roller, in_order_of_messages
 from transforms.files.state import decode_state, encode_state
 from transforms.progress import progress_of
@@ -34,46 +37,12 @@ from transforms.pulsar.positions import Position
 FORMAT_VERSION = 1
 PARTITIONS, POSITIONS = "partitions", "positions"
 
+registry.register_coder(Element, ElementCoder)
+
+#: A file, and how many seconds its upload took.
+_Timed = tuple[WrittenFile, float]
+
 _log = logging.getLogger(__name__)
-
-
-class WrittenFile(NamedTuple):
-    """A file that stands complete at the destination."""
-
-    key: str
-    partition: str
-    """Full name of the partition."""
-    window: int
-    """Start of its window, milliseconds since 1970."""
-    lane: str
-    first: Position
-    last: Position
-    messages: int
-    bytes: int
-    """Size of the object."""
-    record_bytes: int
-    """Size of its uncompressed records."""
-    crc64: int
-    first_time: int
-    last_time: int
-    """Smallest and largest publish time of its messages."""
-    created: bool
-    """False where an equal object stood there already."""
-
-
-class PartitionReport(NamedTuple):
-    """What went through of one partition, once it has been read to its end."""
-
-    partition: str
-    first: Position | None
-    last: Position | None
-    messages: int
-    """How many were read; of these ``stored`` were at the destination before."""
-    record_bytes: int
-    stored: int
-    quarantined: int
-    upto: Position
-    """Everything before this is stored, and nothing before it is needed to go on reading there."""
 
 
 @dataclass(frozen=True)
@@ -151,29 +120,6 @@ class WriteToCos(beam.PTransform):  # type: ignore[misc]
         }
 
 
-class ElementCoder(Coder):  # type: ignore[misc]
-    """The stable encoding of Records and SealMark."""
-
-    def encode(self, value: Element) -> bytes:
-        """Encode."""
-        return encode_element(value)
-
-    def decode(self, encoded: bytes) -> Element:
-        """Decode."""
-        return decode_element(encoded)
-
-    def is_deterministic(self) -> bool:
-        """True."""
-        return True
-
-    def to_type_hint(self) -> type:
-        """What it is registered for."""
-        return Element
-
-
-registry.register_coder(Element, ElementCoder)
-
-
 class _EncodeRecords(beam.DoFn):  # type: ignore[misc]
     def __init__(self, make_encoder: Callable[[], RecordEncoder], run: str) -> None:
         self._make_encoder = make_encoder
@@ -217,12 +163,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
     def __init__(self, settings: WriteSettings) -> None:
         self._settings = settings
         self._window_size = settings.layout.granularity * 1000
-        self._files_written = Metrics.counter("tdmq_backup", "files_written")
-        self._bytes_written = Metrics.counter("tdmq_backup", "bytes_written")
-        self._already_stored = Metrics.counter("tdmq_backup", "messages_already_stored")
-        self._quarantined = Metrics.counter("tdmq_backup", "messages_quarantined")
-        self._file_messages = Metrics.distribution("tdmq_backup", "file_messages")
-        self._file_size = Metrics.distribution("tdmq_backup", "file_bytes")
+        self._metrics = WriteMetrics()
 
     def setup(self) -> None:
         settings = self._settings
@@ -237,8 +178,8 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
 
     def start_bundle(self) -> None:
         self._uploads.begin()
-        self._writing: list[Future[WrittenFile]] = []
-        self._quarantining: dict[tuple[str, int], Future[WrittenFile]] = {}
+        self._writing: list[Future[_Timed]] = []
+        self._quarantining: dict[tuple[str, int], Future[_Timed]] = {}
         self._spooling: dict[str, Future[None]] = {}
         self._done: dict[str, Position] = {}
 
@@ -276,12 +217,10 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         except Exception as error:
             progress_of(self._settings.run).failed(error)
             raise
-        for file in written:
-            self._files_written.inc()
-            self._bytes_written.inc(file.bytes)
-            self._file_messages.update(file.messages)
-            self._file_size.update(file.bytes)
+        for file, seconds in written:
+            self._metrics.wrote(file, seconds)
             yield WindowedValue(file, Timestamp(micros=file.window * 1000), (GlobalWindow(),))
+        self._metrics.tried_again(self._store.retries)
         for done in self._done.items():
             yield beam.pvalue.TaggedOutput(POSITIONS, WindowedValue(done, MIN_TIMESTAMP, (GlobalWindow(),)))
 
@@ -304,8 +243,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         elif isinstance(value, SealMark):
             roller.seal(value.before, self._window_size)
             state.settled = value.position
-        self._already_stored.inc(state.stored - before[0])
-        self._quarantined.inc(state.quarantined - before[1])
+        self._metrics.took(stored=state.stored - before[0], quarantined=state.quarantined - before[1])
         self._spool(partition, state, roller)
         for finished in roller.finished:
             self._write(partition, finished)
@@ -340,6 +278,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
                     partition, file.lane, file.window, file.first, len(file.parts), settings.format_name
                 )
                 file.parts += (name,)
+                self._metrics.spooled()
                 self._spooling[name] = self._uploads.submit(len(part), partial(self._store.put_part, name, part))
 
     def _write(self, partition: TopicPartition, finished: FinishedFile) -> None:
@@ -355,7 +294,8 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         if file.lane == QUARANTINE_LANE:
             self._quarantining[area] = future
 
-    def _upload(self, partition: TopicPartition, finished: FinishedFile) -> WrittenFile:
+    def _upload(self, partition: TopicPartition, finished: FinishedFile) -> _Timed:
+        began = time.monotonic()
         settings, file = self._settings, finished.file
         body = assemble(finished, settings.file_format)
         finished.pieces.clear()
@@ -377,7 +317,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
                 "fields": {"key": key, "partition": partition.name, "messages": file.count, "bytes": body.size},
             },
         )
-        return WrittenFile(
+        written = WrittenFile(
             key,
             partition.name,
             file.window,
@@ -392,6 +332,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
             file.last_time,
             created,
         )
+        return written, time.monotonic() - began
 
 
 def _metadata(run: StoredRun, window: int, record_bytes: int, records_crc: int) -> dict[str, str]:

@@ -14,6 +14,11 @@ class ObjectStore(Protocol):
     (AccessError where it is a matter of permission) once retries are used up.
     """
 
+    @property
+    def retries(self) -> int:
+        """How many requests were tried again since the store was opened."""
+        ...
+
     def list_keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with ``prefix``, in the order of their UTF-8 bytes."""
         ...

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from apache_beam.metrics import Metrics
 from apache_beam.utils.timestamp import Duration
 
 from transforms.memory import RECORD_BYTES
@@ -18,6 +17,7 @@ from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.messages import FOREVER, NO_WINDOW, MessageBatch, Seal, TopicPartition
 from transforms.pulsar.portion import Portion
 from transforms.pulsar.positions import Position
+from transforms.pulsar.read_metrics import ReadMetrics
 from transforms.pulsar.restriction import Claim, ReadRange
 from transforms.pulsar.turns import Turns
 from transforms.pulsar.windows import MAX_TIME, WindowRule, WindowTracker
@@ -36,9 +36,7 @@ class PartitionReader:
     def __init__(self, settings: ReadSettings, *, bounded: bool) -> None:
         self._settings = settings
         self._bounded = bounded
-        self._messages = Metrics.counter("tdmq_backup", "messages_read")
-        self._bytes = Metrics.counter("tdmq_backup", "payload_bytes_read")
-        self._gaps = Metrics.counter("tdmq_backup", "gaps")
+        self._metrics = ReadMetrics()
         self._turns = Turns(settings.bundle_bytes)
 
     def begin_bundle(self) -> None:
@@ -78,7 +76,7 @@ class PartitionReader:
         windows = WindowTracker(rule, restriction.windows)
         upto, settled = restriction.start, restriction.settled
         deadline = time.monotonic() + SLICE_SECONDS
-        size = 0
+        size = late = 0
         while True:
             portion = feed.take(max(deadline - time.monotonic(), 0.001))
             if portion is not None and portion.ids:
@@ -96,7 +94,11 @@ class PartitionReader:
                 size += grown
                 self._turns.spend(grown)
                 if portion.ids:
-                    self._count(partition, portion, upto)
+                    self._metrics.read(partition, portion, windows.late - late)
+                    late = windows.late
+                    progress_of(settings.run).read(
+                        partition, len(portion.ids), portion.bytes, upto, portion.publish_times[-1]
+                    )
                 if reached:
                     break
             elif portion is not None and self._bounded:
@@ -111,6 +113,7 @@ class PartitionReader:
                 break
             elif portion is not None:
                 seal = windows.idle(portion.caught_up)
+                self._metrics.caught_up(partition)
                 if not tracker.try_claim(Claim(upto, windows.state, portion.resume)):
                     return
                 if seal is not None:
@@ -129,16 +132,9 @@ class PartitionReader:
 
     def _noted(self, gaps: list[Gap]) -> list[Gap]:
         for gap in gaps:
-            self._gaps.inc()
+            self._metrics.gap()
             _log.warning("%s.", gap)
         return gaps
-
-    def _count(self, partition: TopicPartition, portion: Portion, upto: Position) -> None:
-        self._messages.inc(len(portion.ids))
-        self._bytes.inc(portion.bytes)
-        progress_of(self._settings.run).read(
-            partition, len(portion.ids), portion.bytes, upto, portion.publish_times[-1]
-        )
 
 
 def _batches(
@@ -178,7 +174,7 @@ def _batches(
         end = begin + 1
         while end < count and times[end] == times[begin]:
             end += 1
-        window, seal = windows.observe(times[begin], now)
+        window, seal = windows.observe(times[begin], now, end - begin)
         places = spans.setdefault(window, [])
         if places and places[-1].stop == begin:
             places[-1] = slice(places[-1].start, end)

@@ -62,18 +62,21 @@ class WindowTracker:
         self._high = state.high
         self._sealed = state.sealed
         self._open = set(state.open)
+        self.late = 0
+        """Messages whose window had been sealed before they came."""
 
     @property
     def state(self) -> WindowState:
         """As it stands now."""
         return WindowState(self._high, self._sealed, tuple(sorted(self._open)))
 
-    def observe(self, time: int, now: int) -> tuple[int, int | None]:
-        """Take a message of this time in. Returns its window, and up to where to seal behind it (None: nothing).
+    def observe(self, time: int, now: int, count: int = 1) -> tuple[int, int | None]:
+        """Take messages of this time in. Returns their window, and up to where to seal behind them (None: nothing).
 
         ``now`` is the wall clock, in milliseconds.
         """
         window = self._rule.window(time)
+        self.late += count * (window + self._rule.size <= self._sealed)
         self._open.add(window)
         self._high = max(self._high, min(time, now))
         seal = self._due()

@@ -1,0 +1,46 @@
+"""What the sink tells: files that stand complete, and partitions that were read to their end."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from transforms.pulsar.positions import Position
+
+
+class WrittenFile(NamedTuple):
+    """A file that stands complete at the destination."""
+
+    key: str
+    partition: str
+    """Full name of the partition."""
+    window: int
+    """Start of its window, milliseconds since 1970."""
+    lane: str
+    first: Position
+    last: Position
+    messages: int
+    bytes: int
+    """Size of the object."""
+    record_bytes: int
+    """Size of its uncompressed records."""
+    crc64: int
+    first_time: int
+    last_time: int
+    """Smallest and largest publish time of its messages."""
+    created: bool
+    """False where an equal object stood there already."""
+
+
+class PartitionReport(NamedTuple):
+    """What went through of one partition, once it has been read to its end."""
+
+    partition: str
+    first: Position | None
+    last: Position | None
+    messages: int
+    """How many were read; of these ``stored`` were at the destination before."""
+    record_bytes: int
+    stored: int
+    quarantined: int
+    upto: Position
+    """Everything before this is stored, and nothing before it is needed to go on reading there."""
