@@ -239,13 +239,17 @@ class RetryPolicy:
                 return True
             return newer_may_come and time.monotonic() - refused_since < self.key_deadline
 
+        def before_sleep(state: RetryCallState) -> None:
+            tried_again()
+            _log_wait(state)
+
         started = time.monotonic()
         retrying = Retrying(
             retry=retry_if_exception(again),
             wait=wait_random_exponential(multiplier=self.first_wait, max=self.longest_wait),
             stop=stop_before_delay(self.deadline),
             sleep=pause,
-            before_sleep=lambda state: (tried_again(), _log_wait(state)),
+            before_sleep=before_sleep,
             reraise=True,
         )
         try:
