@@ -75,7 +75,11 @@ def _check_cluster(config: BackupConfig, cluster: FlinkCluster) -> None:
 def _submitted(cluster: FlinkCluster, submitted: PipelineResult, name: str) -> FlinkJob:
     deadline = time.monotonic() + _SUBMIT_SECONDS
     while time.monotonic() < deadline:
-        found = cluster.find(name)
+        try:
+            found = cluster.find(name)
+        except FlinkError as error:
+            _log.warning("%s Asking again.", error)
+            found = None
         if found is not None:
             return found
         if str(submitted.state) in ("FAILED", "CANCELLED"):

@@ -14,10 +14,11 @@ import requests
 
 from transforms.errors import BackupError, ConfigurationError
 
-_SECONDS = 10
+_SECONDS = 30
 #: For a savepoint, which waits for what is being uploaded.
 _SAVEPOINT_SECONDS = 600.0
 _CANCEL_SECONDS = 60.0
+_START_SECONDS = 120.0
 _PAUSE = 0.25
 
 RUNNING = "RUNNING"
@@ -87,6 +88,8 @@ class FlinkCluster:
 
     def stop(self, job: str, folder: str | None = None) -> str:
         """End a job with a savepoint, in ``folder`` or where the cluster keeps them; gives its address."""
+        # Right behind its start a job has no state to be saved yet, and Flink refuses.
+        self._wait(lambda: self._all_tasks_run(job), _START_SECONDS, "has not started all of its tasks")
         body = {"cancel-job": True, **({"target-directory": folder} if folder else {})}
         request = self._ask("POST", f"/jobs/{job}/savepoints", body)["request-id"]
         answer: dict[str, Any] = {}
@@ -102,6 +105,10 @@ class FlinkCluster:
             raise FlinkError(f"Flink job {job}: no savepoint was made, and the job goes on ({said}). Look at its log.")
         self._wait(lambda: self._ended(job), _CANCEL_SECONDS, "made its savepoint, and has not ended")
         return str(operation["location"])
+
+    def _all_tasks_run(self, job: str) -> bool:
+        found = self._ask("GET", f"/jobs/{job}")
+        return found["state"] in ENDED or all(task["status"] == "RUNNING" for task in found["vertices"])
 
     def _ended(self, job: str) -> bool:
         found = self.find(job)

@@ -56,6 +56,9 @@ def set_up(level: str, form: str) -> None:
     logging.captureWarnings(True)
     # The runner's own lines are about stages and coders, and tracebacks of what is told in a sentence.
     logging.getLogger("apache_beam").setLevel("DEBUG" if level == "DEBUG" else "CRITICAL")
+    if level != "DEBUG":
+        # Beam logs what a job server says without a name.
+        handler.addFilter(lambda record: record.name != "root")
     if _client_log is None:
         _client_log = _ClientLog()
 

@@ -22,6 +22,7 @@ from transforms.files.naming import Layout
 from transforms.files.roll import Limits
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.messages import TopicPartition
+from transforms.pulsar.patterns import TopicPattern
 from transforms.pulsar.points import parse_end, parse_start
 from transforms.pulsar.resolve import Request, topic_names
 from transforms.pulsar.windows import WindowRule
@@ -101,8 +102,9 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
 
     problems += attempt(_unknown_options, argv, rest, options.runner) or []
     problems += _not_offered(options)
-    if not options.topic:
+    if not options.topic and options.topic_pattern is None:
         problems.append("--topic is missing: name at least one topic; the option may be given several times.")
+    pattern = attempt(TopicPattern.parse, options.topic_pattern) if options.topic_pattern is not None else None
     topics = attempt(topic_names, options.topic or ()) or ()
     if not options.service_url:
         problems.append("--service_url is missing: the broker's address, such as pulsar://127.0.0.1:6650.")
@@ -173,6 +175,7 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
         allowed_disorder=(disorder or 0) * 1000,
         continue_trimmed=options.on_trimmed == "continue",
         compacted=options.read_compacted,
+        pattern=pattern,
     )
     return BackupConfig(
         request=request,

@@ -100,11 +100,13 @@ def job_parser() -> Parser:
     source = parser.add_argument_group("source")
     source.add_argument("--service_url", metavar="URL", help="broker address; required")
     source.add_argument("--admin_url", metavar="URL", help="admin REST address; without it fewer checks are made")
+    source.add_argument("--topic", action="append", metavar="NAME", help="topic, or one partition; repeatable")
+    source.add_argument("--topic_pattern", metavar="PATTERN", help="all topics that match: tenant/namespace/EXPRESSION")
     source.add_argument(
-        "--topic", action="append", metavar="NAME", help="topic, or one partition; required, repeatable"
-    )
-    source.add_argument(
-        "--discovery_interval", default="1m", metavar="TIME", help="how often a stream looks for new partitions"
+        "--discovery_interval",
+        default="1m",
+        metavar="TIME",
+        help="how often a stream looks for what was added",
     )
     source.add_argument("--subscription", metavar="NAME", help="durable subscription that keeps data on the broker")
     source.add_argument(

@@ -44,8 +44,10 @@ def _fitting_layout(config: BackupConfig, resolution: Resolution, *, case_blind:
     layout = replace(config.layout, case_blind=case_blind)
     partitions = [each.partition for each in resolution.ranges]
     problems = list(layout.clashes(partitions))
-    if case_blind:
-        problems += layout.topic_problems({each.topic for each in partitions}, on_files=True)
+    if case_blind or config.request.pattern is not None:
+        problems += layout.topic_problems(
+            {each.topic for each in partitions}, on_files=config.destination.folder is not None
+        )
     if problems:
         raise ConfigurationError(*problems)
     return layout

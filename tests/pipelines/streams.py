@@ -101,8 +101,10 @@ class Stream:
         assert self.ends() == 0, self.log
 
     def last_checkpoint(self) -> str:
-        """Where the newest one that has completed is kept."""
-        return str(self.flink.checkpoints(self.job.id)["latest"]["completed"]["external_path"])
+        """Where the newest one that has completed is kept; waits for the first."""
+        job = self.job.id
+        self.until(lambda: self.flink.checkpoints(job)["latest"]["completed"] is not None)
+        return str(self.flink.checkpoints(job)["latest"]["completed"]["external_path"])
 
     def close(self) -> None:
         """End whatever is still there."""

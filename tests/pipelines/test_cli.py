@@ -225,7 +225,7 @@ def test_the_shell_is_told_the_options_of_backup() -> None:
 
 
 def test_the_shell_is_told_the_options_that_may_still_come() -> None:
-    assert _completed("tdmq-backup backup --check --topic=a --token=env:T --to") == ["--topic"]
+    assert _completed("tdmq-backup backup --check --topic=a --token=env:T --to") == ["--topic", "--topic-pattern"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

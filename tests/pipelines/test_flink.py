@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.pipelines.backups import Bucket, arguments, backup, refused
+from tests.pipelines.backups import Bucket, arguments, backup, refused, run_job
 from tests.pipelines.producing import numbered, send
 from tests.pipelines.reading_back import assert_holds, messages_in
 from tests.pipelines.streams import GRANULARITY, Stream
@@ -112,8 +112,10 @@ def test_a_stream_is_listed_and_stopped_by_the_command(stream, bucket, client):
 def test_a_cluster_that_does_not_answer_is_a_sentence(broker, topic, bucket, flink):
     name = topic(partitions=1)
     options = [option for option in flink.options if not option.startswith("--flink_master")]
-    run = refused(broker, name, bucket, "--streaming", "--flink_master=http://127.0.0.1:1", *options)
-    assert "http://127.0.0.1:1: the Flink cluster does not answer" in run.errors
+    argv = arguments(broker, name, bucket, ["--streaming", "--flink_master=http://127.0.0.1:1", *options])
+    run = run_job(argv, summary=False)
+    assert run.code == 1
+    assert "error: http://127.0.0.1:1: the Flink cluster does not answer (ConnectionError). Check" in run.errors
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:

@@ -51,6 +51,10 @@ class PulsarAdmin:
             raise no_such_topic(topic, _reason(answer))
         return int(found.get("partitions") or 0)
 
+    def topics(self, namespace: str) -> set[str]:
+        """The persistent topics of ``tenant/namespace`` by their full names, each partition by its own."""
+        return set(self._get(f"persistent/{_quoted(namespace)}") or ())
+
     def message_ttl(self, topic: str) -> int:
         """Seconds after which messages of a topic expire, acknowledged or not; 0 for never."""
         return int(self._get(f"{_path(TopicPartition(topic))}/messageTTL?applied=true") or 0)

@@ -212,9 +212,9 @@ class _Discover(beam.DoFn):  # type: ignore[misc]
 def added_partitions(request: Request, known: frozenset[TopicPartition]) -> list[TopicPartition]:
     """The partitions of the request's topics that are not known. What the broker does not tell is logged, and left."""
     found: dict[TopicPartition, None] = {}
-    for topic in request.topics:
-        try:
+    try:
+        for topic in request.all_topics():
             found |= dict.fromkeys(partitions_of(request.connection, topic))
-        except BackupError as error:
-            _log.warning("Whether %s has new partitions is not known: %s", topic, error)
+    except BackupError as error:
+        _log.warning("Whether there are new partitions is not known: %s", error)
     return [each for each in found if each not in known]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from transforms.at_once import at_once
 from transforms.errors import AccessError, BackupError
 from transforms.pulsar.admin import PulsarAdmin
 from transforms.pulsar.ends import check_reachable
-from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.resolve import Request, Resolution, examine
 
 #: Messages should stay for so many windows at least: a window is stored when it is over, and runs have pauses.
@@ -22,21 +22,23 @@ def check_source(request: Request, granularity: int) -> tuple[Resolution, list[s
     seconds, is for those. Raises what ``examine`` raises, and SourceError or AccessError where broker or admin REST
     cannot be reached or refuse the login.
     """
-    checks = [partial(check_reachable, request.connection, request.topics[0])]
+    asked = request.topics[0] if request.topics else f"persistent://{request.namespace}/any"
+    checks = [partial(check_reachable, request.connection, asked)]
     if request.connection.admin_url is not None:
-        checks.append(partial(PulsarAdmin(request.connection).check, request.topics[0]))
+        checks.append(partial(PulsarAdmin(request.connection).check, asked))
     at_once(checks)
     resolution = examine(request)
-    return resolution, _policy_warnings(request, granularity)
+    topics = list(dict.fromkeys(each.partition.topic for each in resolution.ranges))
+    return resolution, _policy_warnings(request, topics, granularity)
 
 
-def _policy_warnings(request: Request, granularity: int) -> list[str]:
+def _policy_warnings(request: Request, topics: Sequence[str], granularity: int) -> list[str]:
     """What message TTL and retention of each topic may take away before it is stored."""
     if request.connection.admin_url is None:
         return []
     admin = PulsarAdmin(request.connection)
     warnings = []
-    for topic in dict.fromkeys(TopicPartition.parse(name).topic for name in request.topics):
+    for topic in topics:
         try:
             ttl, (minutes, megabytes) = admin.message_ttl(topic), admin.retention(topic)
         except AccessError:

@@ -19,6 +19,7 @@ from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.ends import forbidden, partition_ends, partitions_of, patiently
 from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.messages import TopicPartition
+from transforms.pulsar.patterns import TopicPattern
 from transforms.pulsar.points import EARLIEST_POINT, NOW, Point
 from transforms.pulsar.positions import EARLIEST, Position
 from transforms.pulsar.restriction import PartitionRange
@@ -43,6 +44,19 @@ class Request:
     """Milliseconds by which publish times may be out of order."""
     continue_trimmed: bool = False
     compacted: bool = False
+    pattern: TopicPattern | None = None
+    """More topics: those that match at the moment."""
+
+    @property
+    def namespace(self) -> str:
+        """``tenant/namespace`` of the pattern, or of the first topic."""
+        if self.pattern is not None:
+            return self.pattern.namespace
+        return self.topics[0].removeprefix("persistent://").rpartition("/")[0]
+
+    def all_topics(self) -> list[str]:
+        """The topics there are now. Raises as ``TopicPattern.matches`` does."""
+        return list(dict.fromkeys([*self.topics, *(self.pattern.matches(self.connection) if self.pattern else ())]))
 
 
 @dataclass(slots=True)
@@ -76,7 +90,10 @@ def examine(request: Request) -> Resolution:
     (unless told to continue), SourceError and AccessError for what the broker refuses; SeveralErrors for several
     topics.
     """
-    found = at_once([partial(partitions_of, request.connection, topic) for topic in request.topics])
+    topics = request.all_topics()
+    if not topics and request.pattern is not None:
+        raise request.pattern.none_there()
+    found = at_once([partial(partitions_of, request.connection, topic) for topic in topics])
     partitions = list(dict.fromkeys(partition for of_topic in found for partition in of_topic))
     if len(partitions) > 1 and (request.start.message or request.end.message):
         raise ConfigurationError(
