@@ -86,12 +86,14 @@ def all_cases() -> list[Case]:
         wrong_addresses,
         wrong_destination_options,
         wrong_destinations,
+        wrong_flink_options,
         wrong_options,
         wrong_source_options,
         wrong_sources,
     )
 
     options = [*wrong_options.CASES, *wrong_source_options.CASES, *wrong_destination_options.CASES]
+    options += wrong_flink_options.CASES
     return [*options, *wrong_addresses.CASES, *wrong_sources.CASES, *wrong_destinations.CASES]
 
 
@@ -198,7 +200,9 @@ def play(made: World, case: Case) -> Outcome:
             clean = {name: value for name, value in os.environ.items() if not name.startswith(("COS_", "PULSAR_"))}
             stack.enter_context(mock.patch.dict(os.environ, {**clean, **environment}, clear=True))
             begun = time.monotonic()
-            run = run_job(argv, summary=not any(option.startswith("--summary_file") for option in argv))
+            run = run_job(
+                argv, summary=not any(option.startswith(("--summary_file", "--streaming")) for option in argv)
+            )
         seconds = time.monotonic() - begun
     made.cos.faults.clear()
     lines = [line.removeprefix("error: ") for line in run.errors.splitlines() if line.startswith("error: ")]

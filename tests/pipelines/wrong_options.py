@@ -115,20 +115,6 @@ CASES = [
         ["--timezone=Mars/Olympus: no such time zone. Give an IANA name, such as Asia/Shanghai."],
     ),
     Case(
-        "a runner that is not there",
-        2,
-        ["--runner=SparkRunner"],
-        ["--runner=SparkRunner: this version runs on DirectRunner only."],
-    ),
-    Case(
-        "a run without end",
-        2,
-        ["--streaming"],
-        [
-            "--streaming: needs a runner that keeps state and makes checkpoints, which DirectRunner does not. Leave it out."
-        ],
-    ),
-    Case(
         "a memory budget that is too small",
         2,
         ["--memory_budget=1MB"],
