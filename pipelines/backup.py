@@ -9,7 +9,6 @@ if __name__ == "__main__":
     signals.listen()
 
 import logging
-import os
 import sys
 import uuid
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from pipelines.options import BackupConfig, parse_options
 from pipelines.preflight import preflight
 from pipelines.results import RunResults
 from pipelines.summary import Summary, print_summary, summarize, summary_json, write_result
+from pipelines.terminal import give_out
 from transforms import progress
 from transforms.cos.destination import open_store
 from transforms.cos.leftovers import StoredRange, clear_leftovers
@@ -67,19 +67,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             BackupError.exit_code,
         )
         return BackupError.exit_code
+    done = "the check is done" if isinstance(result, Plan) else "the backup is done"
     with signals.unbroken(0):
-        try:
-            if config.log_format == "json":
-                print(plan_json(result) if isinstance(result, Plan) else summary_json(result))
-            elif isinstance(result, Plan):
-                print_plan(result, result_console())
-            else:
-                print_summary(result, result_console())
-            sys.stdout.flush()
-        except (BrokenPipeError, SystemExit):  # the second is Rich's way to say the first
-            # Nobody reads the result; the backup is done all the same. What is still buffered must go somewhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+        return give_out(partial(_print, config, result), done=done)
+
+
+def _print(config: BackupConfig, result: Plan | Summary) -> None:
+    if config.log_format == "json":
+        print(plan_json(result) if isinstance(result, Plan) else summary_json(result))
+    elif isinstance(result, Plan):
+        print_plan(result, result_console())
+    else:
+        print_summary(result, result_console())
 
 
 def run_as_process(argv: Sequence[str] | None = None) -> NoReturn:
