@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import apache_beam as beam
@@ -57,7 +57,8 @@ def add_stream(
     """Add the whole path of a stream to a pipeline."""
     messages = (
         pipeline
-        | "Beginning" >> beam.Create([beginning]).with_output_types(Beginning)
+        | "Start" >> beam.Impulse()
+        | "Beginning" >> beam.ParDo(_Begin(beginning)).with_output_types(Beginning)
         | "DiscoverPartitions" >> DiscoverPartitions(config.request, config.discovery_interval)
         | "SpreadPartitions" >> beam.Reshuffle()
         | "ReadFromPulsar" >> ReadBatches(read, bounded=False)
@@ -66,6 +67,16 @@ def add_stream(
     if config.acknowledge and config.request.subscription is not None:
         acknowledge = AcknowledgeSettings(config.connection, config.request.subscription, write.run)
         _ = written.positions | "AcknowledgePositions" >> AcknowledgePositions(acknowledge)
+
+
+class _Begin(beam.DoFn):  # type: ignore[misc]
+    """As ``Create``, whose stages have the line numbers of Beam's source in their names."""
+
+    def __init__(self, beginning: Beginning) -> None:
+        self._beginning = beginning
+
+    def process(self, element: bytes) -> Iterator[Beginning]:
+        yield self._beginning
 
 
 def settings(config: BackupConfig, name: str, partitions: int) -> tuple[ReadSettings, WriteSettings]:

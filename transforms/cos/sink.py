@@ -97,6 +97,8 @@ class WriteToCos(beam.PTransform):  # type: ignore[misc]
     def expand(self, elements: beam.PCollection) -> WriteToCosResult:
         """Build the transform."""
         settings = self._settings
+        roll = beam.ParDo(_RollFiles(settings))
+        roll.label = "Roll"  # else the name of a class, which savepoints would know the stage by
         rolled = (
             elements
             | "FixedWindows" >> beam.WindowInto(FixedWindows(settings.layout.granularity))
@@ -105,7 +107,7 @@ class WriteToCos(beam.PTransform):  # type: ignore[misc]
             # The window travels as data from here on: a runner drops late elements of a stateful stage by the
             # window's end, and a backup drops nothing.
             | "GlobalWindow" >> beam.WindowInto(GlobalWindows())
-            | "RollFiles" >> beam.ParDo(_RollFiles(settings)).with_outputs(PARTITIONS, POSITIONS, main="files")
+            | "RollFiles" >> roll.with_outputs(PARTITIONS, POSITIONS, main="files")
         )
         return WriteToCosResult(files=rolled["files"], partitions=rolled[PARTITIONS], positions=rolled[POSITIONS])
 

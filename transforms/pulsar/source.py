@@ -120,8 +120,9 @@ class ReadBatches(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, ranges: beam.PCollection) -> ReadBatchesResult:
         """Build the transform."""
-        read = beam.ParDo(self._read).with_output_types(SourceElement).with_outputs(GAPS, main="batches")
-        result = ranges | "Read" >> read
+        partition = beam.ParDo(self._read).with_output_types(SourceElement)
+        partition.label = "Partition"  # else the name of a class, which savepoints would know the stage by
+        result = ranges | "Read" >> partition.with_outputs(GAPS, main="batches")
         return ReadBatchesResult(result["batches"], result[GAPS])
 
 
