@@ -87,6 +87,8 @@ class PartitionFeed:
         retry_seconds: float = 600,
         watch: MemoryWatch | None = None,
     ) -> None:
+        if look_from is not None and look_from > start:
+            raise ValueError(f"{partition.name}: reading at {look_from} would leave out what begins at {start}")
         self.next = start
         """Position behind what ``take`` has given out."""
         self._client = client
@@ -254,7 +256,7 @@ class PartitionFeed:
                 portion.caught_up = 0 if ids else asked
                 self._hand_over(portion, size, passed)
                 if ids and self._resize_queue(len(ids), size):
-                    return _Again(last, portion.resume or portion.behind(-1))
+                    return _Again(last, portion.look_from(_behind(last)) or _behind(last))
                 portion = Portion()
                 messages, ids, times, size = portion.messages, portion.ids, portion.publish_times, 0
                 continue
@@ -297,7 +299,7 @@ class PartitionFeed:
             if len(ids) >= most_messages or size >= most_bytes:
                 self._hand_over(portion, size, passed)
                 if self._resize_queue(len(ids), size):
-                    return _Again(last, portion.resume or portion.behind(-1))
+                    return _Again(last, portion.look_from(_behind(last)) or _behind(last))
                 portion = Portion()
                 messages, ids, times, size = portion.messages, portion.ids, portion.publish_times, 0
         return None

@@ -24,7 +24,7 @@ class Portion:
     caught_up: int = 0
     """When the broker was asked and held no further one, in milliseconds; 0: it was not, or it did."""
     resume: Position | None = None
-    """Where a reader has to start that goes on behind this portion, if not right behind it (see ``chunks``)."""
+    """Where the first message begins that was not complete at that time, if there is one (see ``chunks``)."""
     gaps: list[Gap] = field(default_factory=list)
     """What the broker has deleted between these messages, or before them."""
 
@@ -44,6 +44,13 @@ class Portion:
         if batch < 0 or batch + 1 == batch_size(self.messages[index].message_id()):
             return position.next_entry()
         return position.next_message()
+
+    def look_from(self, place: Position) -> Position | None:
+        """Where a reader has to start that goes on at ``place``, behind this portion; None: there.
+
+        Entries that were looked at while the client was silent may begin a message further on, which is yet to be met.
+        """
+        return self.resume if self.resume is not None and self.resume < place else None
 
     def before(self, stop: Position) -> Portion:
         """What of the portion lies before ``stop``."""

@@ -85,9 +85,9 @@ class PartitionReader:
                 upto = portion.behind(-1) if portion.ids else restriction.stop
                 reached = upto >= restriction.stop or len(portion.ids) < len(whole.ids)
                 upto = restriction.stop if reached else upto
-                if not tracker.try_claim(Claim(upto, windows.state, portion.resume)):
+                if not tracker.try_claim(Claim(upto, windows.state, portion.look_from(upto))):
                     return
-                settled = upto if portion.resume is None else min(portion.resume, upto)
+                settled = portion.look_from(upto) or upto
                 yield from batches
                 yield from self._noted(portion.gaps)
                 grown = portion.bytes + RECORD_BYTES * len(portion.ids)
@@ -106,18 +106,18 @@ class PartitionReader:
                 # was there is deleted.
                 gap = feed.gap_before(restriction.stop)
                 upto = restriction.stop
-                if not tracker.try_claim(Claim(upto, windows.state, portion.resume)):
+                if not tracker.try_claim(Claim(upto, windows.state, portion.look_from(upto))):
                     return
-                settled = upto if portion.resume is None else min(portion.resume, upto)
+                settled = portion.look_from(upto) or upto
                 yield from self._noted([gap] if gap else [])
                 break
             elif portion is not None:
                 seal = windows.idle(portion.caught_up)
                 self._metrics.caught_up(partition)
-                if not tracker.try_claim(Claim(upto, windows.state, portion.resume)):
+                if not tracker.try_claim(Claim(upto, windows.state, portion.look_from(upto))):
                     return
                 if seal is not None:
-                    yield Seal(partition, seal, upto if portion.resume is None else min(portion.resume, upto))
+                    yield Seal(partition, seal, portion.look_from(upto) or upto)
                 yield from self._noted(portion.gaps)
                 watermark(windows.state.watermark(rule))
                 tracker.defer_remainder(IDLE_DELAY)

@@ -306,6 +306,35 @@ def test_a_client_that_passes_over_the_rest_of_a_batch_costs_nothing(broker, top
     assert [each for one in slices for each in one.ids] == sent
 
 
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_chunked_message_that_was_seen_ahead_of_the_reader_hides_nothing(broker, topic, settings, monkeypatch, anew):
+    """A client that is silent for long has the broker asked for all that it holds, up to its last entry."""
+    settings = replace(settings, slice_bytes=1)
+    monkeypatch.setattr(feed, "PORTION_MESSAGES", 1)
+    monkeypatch.setattr(feed, "_STALLED", 1)
+    partition = TopicPartition(topic())
+    small = [Message(b"%d" % number) for number in range(300)]
+    sent = positions(send_raw(broker.service_url, partition.topic, [*small, chunk(0), *small, chunk(1)]))
+    made, silent = MessageReader.__init__, [True]
+
+    def make(reader: MessageReader, *parts: Any) -> None:
+        made(reader, *parts)
+        inner = reader.read_next
+
+        def read_next(timeout: int) -> Any:
+            if silent:
+                silent.pop()
+                raise NoMessageInTime
+            return inner(timeout)
+
+        reader.read_next = read_next
+
+    monkeypatch.setattr(MessageReader, "__init__", make)
+    slices = all_slices(settings, partition, ReadRange(EARLIEST, sent[-1].next_entry()), anew=anew)
+    assert silent == []
+    assert [each for one in slices for each in one.ids] == [*sent[:300], *sent[301:]]
+
+
 def test_messages_are_elements_of_anyones_pipeline(broker, topic):
     name = topic(partitions=2)
     produce(broker.service_url, name, 1_000, partitions=2)
