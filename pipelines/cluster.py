@@ -24,6 +24,8 @@ from transforms.pulsar.resolve import Resolution
 
 _WATCH_SECONDS = 2.0
 _SUBMIT_SECONDS = 120.0
+#: For so long no checkpoint may complete until that is said.
+_UNWELL_SECONDS = 180.0
 
 _log = logging.getLogger("pipelines.backup")
 
@@ -36,6 +38,8 @@ def run_to_its_end(config: BackupConfig, name: str, resolution: Resolution) -> R
     pipeline = beam.Pipeline(options=PipelineOptions(runner_options(config, name)))
     read, write = job.settings(config, name, len(ranges))
     job.add_backup(pipeline, ranges, read, write, StoreResults(name, config.destination))
+    _log.info("what Flink is told: %s", what_is_set(config))
+    signals.stands(partial(_cancelled, given_options(config.beam_args).get("flink_master", ""), name))
     submitted = pipeline.run()
     try:
         submitted.wait_until_finish()
@@ -89,7 +93,7 @@ def _submitted(cluster: FlinkCluster, submitted: PipelineResult, name: str) -> F
 
 
 def _watch(cluster: FlinkCluster, job_id: str) -> None:
-    state = ""
+    state, health = "", _Health(cluster)
     while True:
         try:
             found = cluster.find(job_id)
@@ -106,11 +110,56 @@ def _watch(cluster: FlinkCluster, job_id: str) -> None:
             raise _explained(cluster.why_failed(job_id))
         if found.ended:
             return
+        health.look(found)
         time.sleep(_WATCH_SECONDS)
+
+
+class _Health:
+    """Says when nothing moves: as long as no checkpoint completes, nothing is acknowledged."""
+
+    def __init__(self, cluster: FlinkCluster) -> None:
+        self._cluster = cluster
+        self._said = time.monotonic()
+
+    def look(self, job: FlinkJob) -> None:
+        """Warn every few minutes while the job runs and no checkpoint completes."""
+        if time.monotonic() < self._said + _UNWELL_SECONDS:
+            return
+        self._said = time.monotonic()
+        try:
+            latest = self._cluster.checkpoints(job.id)["latest"]["completed"]
+        except FlinkError as error:
+            _log.warning("%s The job itself goes on.", error)
+            return
+        ended = job.started if latest is None else latest["latest_ack_timestamp"]
+        silent = time.time() - ended / 1000
+        if silent > _UNWELL_SECONDS:
+            _log.warning(
+                "Flink job %s: no checkpoint has completed for %.0f s, so nothing was acknowledged. As a rule the bucket "
+                "is slow or does not answer: look at the task managers' log, and at the job's checkpoints.",
+                job.id,
+                silent,
+            )
+
+
+def _cancelled(flink_master: str, name: str) -> str:
+    """Cancel a job with an end, and say what came of it, behind "interrupted"."""
+    said = "while the job ran; what is stored stays, and nothing was acknowledged. Run it again to complete it."
+    if not flink_master or flink_master.startswith("["):
+        return f"{said} The job {name} may still run: stop it in Flink; with --flink_master it is stopped from here."
+    try:
+        cluster = FlinkCluster(flink_master)
+        found = cluster.find(name)
+        if found is not None and not found.ended:
+            cluster.cancel(found.id)
+    except BackupError as error:
+        return f"{said} The job {name} may still run: {error}"
+    return said
 
 
 def _stop(cluster: FlinkCluster, job_id: str) -> str:
     """Stop the job, and say what came of it, behind "interrupted"."""
+    _log.info("stopping Flink job %s with a savepoint; a second signal leaves it running", job_id)
     try:
         savepoint = cluster.stop(job_id)
     except BackupError as error:
