@@ -135,8 +135,8 @@ class _Health:
         silent = time.time() - ended / 1000
         if silent > _UNWELL_SECONDS:
             _log.warning(
-                "Flink job %s: no checkpoint has completed for %.0f s, so nothing was acknowledged. As a rule the bucket "
-                "is slow or does not answer: look at the task managers' log, and at the job's checkpoints.",
+                "Flink job %s: no checkpoint has completed for %.0f s, so nothing was acknowledged. As a rule the "
+                "bucket is slow or does not answer: look at the task managers' log, and at the job's checkpoints.",
                 job.id,
                 silent,
             )

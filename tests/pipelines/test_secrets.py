@@ -15,7 +15,7 @@ import apache_beam as beam
 import pytest
 
 from pipelines import job
-from pipelines.backup import settings
+from pipelines.job import settings
 from pipelines.options import parse_options
 from tests.pipelines.backups import Bucket, Run, arguments, run_job, start_job
 from tests.pipelines.searching import command_lines_of, files_below, forms, found_in
