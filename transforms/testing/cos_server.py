@@ -66,6 +66,9 @@ class CosServer:
         self.region = region
         self.latency = 0.0
         """Seconds before every answer."""
+        self.awake = threading.Event()
+        """Cleared, it takes requests and answers none until it is set again."""
+        self.awake.set()
         self.clock_skew = 0.0
         """Seconds by which this server's clock is ahead."""
         self.requests: Counter[str] = Counter()

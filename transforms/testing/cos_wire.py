@@ -72,6 +72,8 @@ class Wire(BaseHTTPRequestHandler):
         operation = self._name_operation()
         self.cos.count(self.command, operation)
         self.fault = self.cos.faults.next(self.command, operation, self.key)
+        while not self.cos.awake.is_set() and not self.cos.stopping.is_set():
+            self.cos.awake.wait(0.1)
         if self.cos.latency:
             self.cos.stopping.wait(self.cos.latency)
         try:
