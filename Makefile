@@ -33,7 +33,7 @@ test: venv ## all tests, against a real Pulsar broker (needs Java and Maven)
 
 SEED := 1
 
-torture: venv ## the tests of tests/torture in full; SEED=N repeats one (needs Java and Maven; an hour)
+torture: venv ## the tests of tests/torture in full; SEED=N repeats one (needs Java and Maven; two hours)
 	$(BIN)/python -m transforms.testing.fetch
 	$(BIN)/python -m pytest tests/torture --torture --seed=$(SEED)
 

@@ -67,14 +67,13 @@ def test_windows_close_though_other_partitions_are_empty_idle_or_days_behind(
     name = topic(partitions=3)
     old = int(time.time() * 1000) - 3 * DAYS_MS
     late = [Message(b"%d" % number, publish_time=old + 1000 * number) for number in range(torture.count(60, 6_000))]
-    sent = {
-        f"{name}-partition-0": [each.position for each in send_raw(broker.service_url, f"{name}-partition-0", late)]
-    }
+    behind, idle = f"{name}-partition-0", f"{name}-partition-1"
+    sent = {behind: [each.position for each in send_raw(broker.service_url, behind, late)]}
     stream = new_stream(arguments(broker, name, bucket, [f"--subscription={SUBSCRIPTION}"]))
     stream.start()
-    live = sent[f"{name}-partition-1"] = []
+    live = sent[idle] = []
     for _ in range(torture.count(2, 12)):
-        live += send(client, f"{name}-partition-1", numbered(1))
+        live += send(client, idle, numbered(1))
         time.sleep(7)
     count = len(late) + len(live)
     stream.until(lambda: sum(names_of(bucket.listed())) == count)
