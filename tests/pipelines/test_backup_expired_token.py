@@ -9,7 +9,7 @@ import pytest
 
 from tests.pipelines.backups import arguments, run_job
 from tests.pipelines.reading_back import assert_holds, messages_in
-from transforms.pulsar.reading import PartitionReader
+from transforms.pulsar.read_metrics import ReadMetrics
 from transforms.testing.producers import produce
 from transforms.testing.pulsar_standalone import PulsarStandalone
 
@@ -35,9 +35,9 @@ def test_a_token_that_expires_while_it_is_read(strict_broker, bucket, tmp_path, 
     sent = produce(broker.service_url, name, 400, size=100_000, token=broker.token("admin"))
     key = tmp_path / "key"
     key.write_text(broker.token("reader", _VALID_SECONDS))
-    expires, count, waited = time.time() + _VALID_SECONDS, PartitionReader._count, []
+    expires, count, waited = time.time() + _VALID_SECONDS, ReadMetrics.read, []
 
-    def waiting(self: PartitionReader, *rest: Any) -> None:
+    def waiting(self: ReadMetrics, *rest: Any) -> None:
         if not waited:
             waited.append(True)
             time.sleep(max(expires + 3 - time.time(), 0))
@@ -45,7 +45,7 @@ def test_a_token_that_expires_while_it_is_read(strict_broker, bucket, tmp_path, 
                 _replace(key, broker.token("reader"))
         count(self, *rest)
 
-    monkeypatch.setattr(PartitionReader, "_count", waiting)
+    monkeypatch.setattr(ReadMetrics, "read", waiting)
     options = [f"--token=file:{key}", "--memory_budget=64MB", "--subscription=ours", "--retry_deadline=10s"]
     run = run_job(arguments(broker, name, bucket, options))
     if not replaced:

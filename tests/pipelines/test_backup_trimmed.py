@@ -11,7 +11,7 @@ from tests.pipelines.backups import arguments, backup, refused, run_job
 from tests.pipelines.producing import acknowledge, connected, numbered, send
 from tests.pipelines.reading_back import assert_holds, messages_in, positions
 from transforms.pulsar.positions import Position
-from transforms.pulsar.reading import PartitionReader
+from transforms.pulsar.read_metrics import ReadMetrics
 from transforms.testing.pulsar_standalone import PulsarStandalone
 
 NAMESPACE = "test/trimming"
@@ -130,9 +130,9 @@ def trimmed_while_read(trimming, monkeypatch, request) -> tuple[str, list[Positi
     name = f"persistent://{NAMESPACE}/shrinking-{uuid.uuid4().hex[:6]}"
     acknowledge(client, name, "holding", None)
     sent = send(client, name, [number.to_bytes(2, "big") * 50_000 for number in range(305)])
-    count, ledgers = PartitionReader._count, []
+    count, ledgers = ReadMetrics.read, []
 
-    def deleting(self: PartitionReader, *arguments: Any) -> None:
+    def deleting(self: ReadMetrics, *arguments: Any) -> None:
         if not ledgers:
             ledgers.extend(broker.admin.ledgers(name))
             if request.param == "to the end":
@@ -144,7 +144,7 @@ def trimmed_while_read(trimming, monkeypatch, request) -> tuple[str, list[Positi
                     time.sleep(0.1)
         count(self, *arguments)
 
-    monkeypatch.setattr(PartitionReader, "_count", deleting)
+    monkeypatch.setattr(ReadMetrics, "read", deleting)
     return name, sent
 
 
