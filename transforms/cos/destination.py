@@ -36,9 +36,10 @@ REGIONS = frozenset(
 )
 """The regions of TDMQ message backup. COS has more, so another one is only worth a warning."""
 
-# Seconds. Somebody waits for the answer of a check: for how long it is tried again, and for a byte of an answer.
+# Seconds. Somebody waits for the answer of a check: for how long it is tried again, and for a byte of an answer. The
+# second is the shorter one, so that a request that hangs is tried again.
 _CHECK_DEADLINE = 4.0
-_CHECK_TIMEOUT = 4.0
+_CHECK_TIMEOUT = 3.0
 
 # Limits of COS: bucket names, object tags and user metadata.
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?-[0-9]+")
