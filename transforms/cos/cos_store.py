@@ -254,11 +254,14 @@ class CosStore:
     def _stands(self, key: str, metadata: Mapping[str, str], content: tuple[int, int | None]) -> bool:
         """Tell whether an equal object has the name; raises ObjectConflictError where another one has."""
         head = self._call(lambda: self._client.head(key))
+        if head is not None and _damaged(head):
+            # An answer may be wrong where the object is right.
+            head = self._call(lambda: self._client.head(key))
         if head is None:
             return False
         target = f"cos://{self._place.bucket}/{key}"
         stored_crc, meant_crc = head.get(_CRC_HEADER), head.get(META + CONTENT_CRC64)
-        if meant_crc is not None and stored_crc != meant_crc:
+        if _damaged(head):
             raise DestinationError(
                 f"{target} was damaged when it was uploaded: it has CRC64 {stored_crc} and should have {meant_crc}. "
                 "Delete it and run again."
@@ -328,6 +331,12 @@ class CosStore:
     def _count_retry(self) -> None:
         with self._lock:
             self._retries += 1
+
+
+def _damaged(head: Mapping[str, str]) -> bool:
+    """Whether an object has another CRC64 than was meant."""
+    meant = head.get(META + CONTENT_CRC64)
+    return meant is not None and head.get(_CRC_HEADER) != meant
 
 
 def _doubted(request: Callable[[], _Result], doubts: list[Failure]) -> _Result:
