@@ -74,7 +74,7 @@ def completes(stream: Stream, ordeal: Ordeal) -> None:
 
 
 def test_a_stream_whose_parts_are_killed_stores_every_message_once(torture, stream, ordeal):
-    kills = ["worker"] * torture.count(2, 20) + ["task manager"] * torture.count(1, 5)
+    kills = ["worker"] * torture.count(1, 20) + ["task manager"] * torture.count(1, 5)
     torture.random.shuffle(kills)
     stream.start()
     with production(ordeal, small=torture.count(60, 600)):

@@ -122,6 +122,12 @@ def test_a_damaged_object_that_cannot_be_deleted_is_an_error(server, store):
         store.put(KEY, b"hello", META)
 
 
+def test_an_answer_that_names_a_wrong_crc_once_is_no_damage(server, store):
+    assert store.put(KEY, b"hello", META) is True
+    server.faults.add("wrong-crc", operation="HeadObject")
+    assert store.put(KEY, b"hello", META) is False
+
+
 def test_a_damaged_object_whose_answer_was_lost_is_never_taken_for_stored(server, store):
     server.faults.add("corrupt", operation="PutObject")
     server.faults.add("wrong-crc", operation="HeadObject", nth=2)
