@@ -93,6 +93,8 @@ def run_as_process(argv: Sequence[str] | None = None) -> NoReturn:
 
 def check(config: BackupConfig) -> Plan:
     """Check, and tell what a run would do. Raises BackupError; creates nothing, and leaves nothing behind."""
+    if config.streaming:
+        cluster.check_cluster(config)
     try:
         ready = preflight(config)
         found = plan(config, ready, partial(job.make_encoder, config.make_encoder, config.connection))
@@ -151,11 +153,12 @@ def run(config: BackupConfig) -> Summary:
 def stream(config: BackupConfig) -> None:
     """Check, and start a job without an end; returns when somebody has stopped it in Flink. Raises BackupError."""
     signals.stands()
+    on = cluster.check_cluster(config)
     try:
         begun, resolution = _begin(config)
     finally:
         disconnect(config.connection)
-    cluster.stream(begun, f"tdmq-backup-{_new_name(datetime.now(timezone.utc))}", resolution)
+    cluster.stream(begun, f"tdmq-backup-{_new_name(datetime.now(timezone.utc))}", resolution, on)
 
 
 def _new_name(started: datetime) -> str:

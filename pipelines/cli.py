@@ -167,7 +167,8 @@ def stop_stream(
     as_json: AsJson = False,
 ) -> None:
     """End a job, with a savepoint unless told otherwise, and say where that is."""
-    from pipelines.flink import FlinkCluster, FlinkError
+    from pipelines.flink import FlinkCluster
+    from transforms.errors import FlinkError
 
     with _told():
         cluster = FlinkCluster(flink_master)

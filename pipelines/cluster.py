@@ -13,12 +13,12 @@ from apache_beam.runners.runner import PipelineResult
 
 import transforms.errors
 from pipelines import job, signals
-from pipelines.flink import FlinkCluster, FlinkError, FlinkJob
+from pipelines.flink import FlinkCluster, FlinkJob
 from pipelines.options import BackupConfig
 from pipelines.results import RunResults, StoreResults, fetch_results
 from pipelines.runner_options import given_options, runner_options, what_is_set
 from transforms.cos.destination import open_store
-from transforms.errors import BackupError, ConfigurationError
+from transforms.errors import BackupError, ConfigurationError, FlinkError
 from transforms.pulsar.discover import Beginning
 from transforms.pulsar.resolve import Resolution
 
@@ -48,25 +48,11 @@ def run_to_its_end(config: BackupConfig, name: str, resolution: Resolution) -> R
     return fetch_results(name, config.destination, open_store(config.destination))
 
 
-def stream(config: BackupConfig, name: str, resolution: Resolution) -> None:
-    """Run a backup without an end; returns when somebody has stopped the job. Raises BackupError where it failed."""
-    cluster = FlinkCluster(given_options(config.beam_args)["flink_master"])
-    _check_cluster(config, cluster)
-    beginning = Beginning(tuple((each.partition, each.start) for each in resolution.ranges))
-    pipeline = beam.Pipeline(options=PipelineOptions(runner_options(config, name)))
-    read, write = job.settings(config, name, len(resolution.ranges))
-    job.add_stream(pipeline, beginning, config, read, write)
-    _log.info("what Flink is told: %s", what_is_set(config))
-    submitted = pipeline.run()
-    found = _submitted(cluster, submitted, name)
-    _log.info("Flink job %s (%s) runs; stop it with Ctrl-C, or with tdmq-backup stream stop %s", found.id, name, name)
-    signals.stands(partial(_stop, cluster, found.id))
-    _watch(cluster, found.id)
-
-
-def _check_cluster(config: BackupConfig, cluster: FlinkCluster) -> None:
-    told = cluster.configuration()
-    if not (given_options(config.beam_args).get("state_backend_storage_path") or told.get("state.checkpoints.dir")):
+def check_cluster(config: BackupConfig) -> FlinkCluster:
+    """The cluster that a stream is to run on. Raises FlinkError and ConfigurationError where it cannot."""
+    given = given_options(config.beam_args)
+    cluster = FlinkCluster(given["flink_master"])
+    if not (given.get("state_backend_storage_path") or cluster.configuration().get("state.checkpoints.dir")):
         raise ConfigurationError(
             "the Flink cluster keeps checkpoints in memory, which fails beyond 5 MB: give "
             "--state_backend=filesystem --state_backend_storage_path=file:///… (or s3://, cosn://, hdfs://), or set "
@@ -74,6 +60,20 @@ def _check_cluster(config: BackupConfig, cluster: FlinkCluster) -> None:
         )
     if cluster.slots() < 1:
         raise FlinkError(f"{cluster.url}: no slot is free. Stop a job, or add a task manager.")
+    return cluster
+
+
+def stream(config: BackupConfig, name: str, resolution: Resolution, cluster: FlinkCluster) -> None:
+    """Run a backup without an end; returns when somebody has stopped the job. Raises BackupError where it failed."""
+    beginning = Beginning(tuple((each.partition, each.start) for each in resolution.ranges))
+    pipeline = beam.Pipeline(options=PipelineOptions(runner_options(config, name)))
+    read, write = job.settings(config, name, len(resolution.ranges))
+    job.add_stream(pipeline, beginning, config, read, write)
+    _log.info("what Flink is told: %s", what_is_set(config))
+    signals.stands(partial(_stopped, cluster, name))
+    found = _submitted(cluster, pipeline.run(), name)
+    _log.info("Flink job %s (%s) runs; stop it with Ctrl-C, or with tdmq-backup stream stop %s", found.id, name, name)
+    _watch(cluster, found.id)
 
 
 def _submitted(cluster: FlinkCluster, submitted: PipelineResult, name: str) -> FlinkJob:
@@ -157,16 +157,22 @@ def _cancelled(flink_master: str, name: str) -> str:
     return said
 
 
-def _stop(cluster: FlinkCluster, job_id: str) -> str:
+def _stopped(cluster: FlinkCluster, name: str) -> str:
     """Stop the job, and say what came of it, behind "interrupted"."""
-    _log.info("stopping Flink job %s with a savepoint; a second signal leaves it running", job_id)
     try:
-        savepoint = cluster.stop(job_id)
+        found = cluster.find(name)
+    except BackupError as error:
+        return f"while streaming. {error} The job {name} may still run: stop it in Flink."
+    if found is None:
+        return f"before Flink had the job. If it comes all the same, stop it: tdmq-backup stream stop {name}"
+    _log.info("stopping Flink job %s with a savepoint; a second signal leaves it running", found.id)
+    try:
+        savepoint = cluster.stop(found.id)
     except BackupError as error:
         try:
-            cluster.cancel(job_id)
+            cluster.cancel(found.id)
         except BackupError as worse:
-            return f"while streaming. {error} {worse} The job may still run: stop it in Flink."
+            return f"while streaming. {error} {worse} The job {name} may still run: stop it in Flink."
         return f"while streaming. {error} The job was cancelled without one; a new one goes on at its subscription."
     return f"while streaming; the job has ended with a savepoint. Go on there with --savepoint_path={savepoint}"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import requests
 
-from transforms.errors import BackupError, ConfigurationError
+from transforms.errors import ConfigurationError, FlinkError
 
 _SECONDS = 30
 #: For a savepoint, which waits for what is being uploaded.
@@ -24,10 +24,6 @@ _PAUSE = 0.25
 RUNNING = "RUNNING"
 #: States in which a job takes up no slot any more.
 ENDED = frozenset({"FINISHED", "CANCELED", "FAILED"})
-
-
-class FlinkError(BackupError):
-    """The Flink cluster does not answer, or refuses."""
 
 
 @dataclass(frozen=True, slots=True)

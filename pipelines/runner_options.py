@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from transforms.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pipelines.options import BackupConfig
@@ -42,7 +41,7 @@ def runner_options(config: BackupConfig, name: str) -> list[str]:
     ours: dict[str, str | None] = dict(_STREAM if config.streaming else _BOUNDED)
     ours |= {"streaming": None, "job_name": name, "runner": config.runner}
     if "environment_type" not in given:
-        ours |= {"environment_type": "PROCESS", "environment_config": json.dumps({"command": str(_worker())})}
+        ours |= {"environment_type": "PROCESS", "environment_config": json.dumps({"command": str(_worker_command())})}
     return [*config.beam_args, *_words({key: value for key, value in ours.items() if key not in given})]
 
 
@@ -60,7 +59,12 @@ def _words(options: Mapping[str, str | None]) -> list[str]:
 
 def given_options(beam_args: Sequence[str]) -> dict[str, str]:
     """The runner's options on the command line, by name; flags have an empty value."""
-    return dict(word.removeprefix("--").partition("=")[::2] for word in beam_args if word.startswith("--"))
+    found: dict[str, str] = {}
+    for word, behind in zip_longest(beam_args, beam_args[1:], fillvalue="--"):
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            found[name] = value if equals or behind.startswith("--") else behind
+    return found
 
 
 def problems(beam_args: Sequence[str], *, streaming: bool) -> list[str]:
@@ -69,6 +73,11 @@ def problems(beam_args: Sequence[str], *, streaming: bool) -> list[str]:
     found: list[str] = []
     if "job_name" in given:
         found.append("--job_name: the job is found again by the name that it gives itself. Leave it out.")
+    if "environment_type" not in given and not _worker_command().exists():
+        found.append(
+            f"there is no {_worker_command()}, which task managers would start as worker: install the package there "
+            "with pip, or say with --environment_type and --environment_config how workers are started."
+        )
     if not streaming:
         return found
     if not given.get("flink_master") or given["flink_master"].startswith("["):
@@ -95,12 +104,6 @@ def problems(beam_args: Sequence[str], *, streaming: bool) -> list[str]:
     return found
 
 
-def _worker() -> Path:
+def _worker_command() -> Path:
     """The worker's command, beside the Python that runs."""
-    command = Path(sys.executable).with_name(WORKER)
-    if not command.exists():
-        raise ConfigurationError(
-            f"there is no {command}, which task managers would start as worker: install the package there with pip, or "
-            "say with --environment_type and --environment_config how workers are started."
-        )
-    return command
+    return Path(sys.executable).with_name(WORKER)

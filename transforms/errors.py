@@ -9,8 +9,9 @@
     ├── SourceError                4   the Pulsar cluster or what it holds
     │   ├── TopicNotFoundError         the topic does not exist
     │   └── TrimmedError               the broker has already deleted what was to be read
-    └── DestinationError           5   the bucket or the folder
-        └── ObjectConflictError        the name is taken by other content
+    ├── DestinationError           5   the bucket or the folder
+    │   └── ObjectConflictError        the name is taken by other content
+    └── FlinkError                     the Flink cluster
 
 Every message is a sentence for the person who runs the job: what was wrong, with the value, and
 what to do about it. No message holds a secret: errors are built from references
@@ -78,3 +79,7 @@ class DestinationError(BackupError):
 
 class ObjectConflictError(DestinationError):
     """The name is taken by an object with other content, which is never overwritten."""
+
+
+class FlinkError(BackupError):
+    """The Flink cluster does not answer, refuses, or has lost a job."""

@@ -19,6 +19,7 @@ OPTIONS = [
     "--destination=file:///backup/",
     "--runner=FlinkRunner",
     "--flink_master=http://127.0.0.1:8081",
+    "--environment_type=EXTERNAL",
     "--streaming",
 ]
 PARTITION = TopicPartition("persistent://public/default/orders", 3)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from unittest import mock
+
 from tests.pipelines.wrong_inputs import Case
 
 _STREAM = ["--runner=FlinkRunner", "--streaming", "--flink_master=http://{closed}", "--environment_type=EXTERNAL"]
@@ -24,7 +27,7 @@ CASES = [
     Case(
         "a stream that nobody could stop",
         2,
-        ["--runner=FlinkRunner", "--streaming"],
+        ["--runner=FlinkRunner", "--streaming", "--environment_type=EXTERNAL"],
         [
             "--streaming needs --flink_master=http://HOST:8081, the job manager's REST interface: by it the job is watched and stopped."
         ],
@@ -32,7 +35,7 @@ CASES = [
     Case(
         "a stream on a cluster within this process",
         2,
-        ["--runner=FlinkRunner", "--streaming", "--flink_master=[local]"],
+        ["--runner=FlinkRunner", "--streaming", "--environment_type=EXTERNAL", "--flink_master=[local]"],
         [
             "--streaming needs --flink_master=http://HOST:8081, the job manager's REST interface: by it the job is watched and stopped."
         ],
@@ -75,8 +78,9 @@ CASES = [
         2,
         ["--runner=FlinkRunner"],
         [
-            "there is no …/tdmq-backup-worker, which task managers would start as worker: install the package there with pip, or say with --environment_type and --environment_config how workers are started."
+            "there is no {folder}/tdmq-backup-worker, which task managers would start as worker: install the package there with pip, or say with --environment_type and --environment_config how workers are started."
         ],
+        around=lambda made: mock.patch.object(sys, "executable", f"{made.folder}/python"),
     ),
     Case(
         "a pattern without a namespace",
