@@ -17,11 +17,13 @@ import pytest
 from pipelines import job
 from pipelines.job import settings
 from pipelines.options import parse_options
+from pipelines.results import StoreResults
 from tests.pipelines.backups import Bucket, Run, arguments, run_job, start_job
 from tests.pipelines.searching import command_lines_of, files_below, forms, found_in
 from transforms.pulsar import ReadFromPulsar
 from transforms.pulsar.client import connect, disconnect
 from transforms.pulsar.connection import PulsarConnection
+from transforms.pulsar.discover import Beginning
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import EARLIEST, Position
 from transforms.pulsar.restriction import PartitionRange
@@ -241,15 +243,18 @@ def test_a_secret_in_the_place_of_a_reference_is_refused_and_not_repeated(option
 
 
 def test_pipelines_and_their_transforms_hold_references_only(place):
-    config = parse_options([*place.argv, "--payload=value"])
-    start, stop = Position(1, 2), Position(3, 4)
+    config = parse_options([*place.argv, "--payload=value", "--subscription=ours"])
+    partition, start, stop = TopicPartition(place.topic), Position(1, 2), Position(3, 4)
     read, write = settings(config, "run", 1)
     backup = beam.Pipeline()
-    job.add_backup(backup, [PartitionRange(TopicPartition(place.topic), start, stop)], read, write)
+    results = StoreResults("run", config.destination)
+    job.add_backup(backup, [PartitionRange(partition, start, stop)], read, write, results)
+    stream = beam.Pipeline()
+    job.add_stream(stream, Beginning(((partition, start),)), config, read, write)
     other = beam.Pipeline()
     _ = other | ReadFromPulsar(place.broker.service_url, place.topic, token="env:ROLE_KEY")
     disconnect(PulsarConnection(place.broker.service_url, token="env:ROLE_KEY"))
-    for pipeline in (backup, other):
+    for pipeline in (backup, stream, other):
         proto = pipeline.to_runner_api()
         pickled = proto.SerializeToString()
         assert found_in(pickled, ["ROLE_KEY"]), "the search finds what is pickled"
