@@ -14,7 +14,7 @@ from tests.pipelines.producing import numbered, send
 from tests.pipelines.reading_back import assert_holds, messages_in
 from tests.pipelines.streams import GRANULARITY, Stream
 from tests.torture.ordeal import OPTIONS, SUBSCRIPTION, Backlog, Ordeal
-from tests.torture.test_stream_kills import completes, goes_on, production
+from tests.torture.stream_ordeal import completes, goes_on, production
 from transforms.files.naming import parse_name
 from transforms.testing.cos_server import TEST_BUCKET
 from transforms.testing.raw_producer import Message, send_raw
