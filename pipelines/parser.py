@@ -41,6 +41,13 @@ class Parser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Let every value pass: ``parse_options`` tells all that are wrong, not the first."""
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Refuse ``--option=--``, which argparse before Python 3.13 takes for an option without a value."""
+        values = super()._get_values(action, arg_strings)
+        if action.nargs is None and values == []:
+            raise argparse.ArgumentError(action, "expected one argument")
+        return values
+
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print, so that it is told as all errors are."""
         said = re.sub(r"^argument (--\w+):", r"\1:", message).replace("expected one argument", "needs a value")

@@ -16,6 +16,7 @@ import pytest
 
 from tests.pipelines.backups import Bucket, arguments, backup, start_job
 from tests.pipelines.reading_back import assert_holds, messages_in
+from transforms.cos.uploads import UPLOADS_AT_ONCE
 from transforms.testing.cos_faults import ALWAYS
 from transforms.testing.producers import produce
 
@@ -64,7 +65,8 @@ def test_a_run_that_is_asked_to_end_says_where_it_stands_and_running_again_compl
     names = [f"{name}-partition-{index}" for index in range(2)]
     sent = produce(broker.service_url, name, 20_000, partitions=2)
     bucket.server.latency = 0.2
-    under_way = bucket.when_stored(3)
+    # One more than are under way at once: of at least one the run has heard that it stands.
+    under_way = bucket.when_stored(UPLOADS_AT_ONCE + 1)
     with start_job(arguments(broker, name, bucket, SMALL_FILES)) as process:
         assert under_way.wait(60)
         out, errors = end(process, number)

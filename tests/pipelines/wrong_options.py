@@ -17,6 +17,12 @@ CASES = [
     ),
     Case("a typing error", 2, ["--granulariti=5m"], ["--granulariti: no such option. Did you mean --granularity?"]),
     Case(
+        "two hyphens for a value",
+        2,
+        ["--subscription=--"],
+        ["--subscription: needs a value. --help lists the options."],
+    ),
+    Case(
         "an option without its value",
         2,
         ["--subscription"],
@@ -133,6 +139,18 @@ CASES = [
         2,
         ["--summary_file={folder}"],
         ["--summary_file={folder}: is a folder. Name a file in it."],
+    ),
+    Case(
+        "a summary that is the folder itself",
+        2,
+        ["--summary_file=."],
+        ["--summary_file=.: is a folder. Name a file in it."],
+    ),
+    Case(
+        "a summary without a name",
+        2,
+        ["--summary_file="],
+        ["--summary_file: is empty. Give a value, or leave the option out."],
     ),
     Case(
         "a summary below a file",
