@@ -19,6 +19,8 @@ from typing import IO, Any
 FORMATS = ("text", "json")
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+#: Whose loggers are named by their modules.
+_OURS = ("pipelines", "transforms")
 #: Exit codes above it are those of signals, which are no errors.
 _SIGNALLED = 128
 _SECRETS = re.compile(
@@ -61,6 +63,12 @@ def set_up(level: str, form: str) -> None:
         handler.addFilter(lambda record: record.name != "root")
     if _client_log is None:
         _client_log = _ClientLog()
+
+
+def set_up_worker() -> None:
+    """On a worker of a cluster, whose log goes to the runner's: say what is ours as JSON, as on stderr here."""
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_WorkerFormatter())
 
 
 def asked_format(argv: Sequence[str]) -> str:
@@ -117,6 +125,14 @@ class _JsonFormatter(logging.Formatter):
         if record.exc_info:
             fields["exception"] = cleaned(self.formatException(record.exc_info))
         return _json(record.created, record.levelname, record.name, record.getMessage(), fields)
+
+
+class _WorkerFormatter(_JsonFormatter):
+    """What others log there, and Beam about its own parts, stays text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        ours = record.name.partition(".")[0] in _OURS
+        return super().format(record) if ours else cleaned(logging.Formatter.format(self, record))
 
 
 def _json(time: float, level: str, logger: str, message: str, fields: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipelines.options import BackupConfig
 
 WORKER = "tdmq-backup-worker"
+WORKER_LOG = "pipelines.worker_log"
 #: Of Flink's clock, in milliseconds.
 _LEAST_INTERVAL = 1_000
 _FOR_EVER = 2**31 - 1
@@ -42,7 +43,9 @@ def runner_options(config: BackupConfig, name: str) -> list[str]:
     ours |= {"streaming": None, "job_name": name, "runner": config.runner}
     if "environment_type" not in given:
         ours |= {"environment_type": "PROCESS", "environment_config": json.dumps({"command": str(_worker_command())})}
-    return [*config.beam_args, *_words({key: value for key, value in ours.items() if key not in given})]
+    words = [*config.beam_args, *_words({key: value for key, value in ours.items() if key not in given})]
+    # Beside those that are given.
+    return [*words, f"--beam_plugins={WORKER_LOG}"] if config.log_format == "json" else words
 
 
 def what_is_set(config: BackupConfig) -> str:

@@ -63,6 +63,7 @@ def test_with_json_each_line_of_a_process_is_an_object_and_so_is_the_result(brok
     assert sorted(line["key"] for line in files) == bucket.listed()
     assert {line["partition"] for line in files} == {name}
     assert sum(line["messages"] for line in files) == 30
+    assert all({"window", "first", "last", "seconds"} <= set(line) for line in files)
     assert sorted(line["bytes"] for line in files) == sorted(len(bucket.read(key)) for key in bucket.listed())
 
 

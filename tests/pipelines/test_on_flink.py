@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
+from datetime import datetime, timezone
+from typing import Any
 
 import pytest
 
+from tests.conftest import Flink
 from tests.pipelines.backups import Bucket, arguments, backup, refused, run_job
 from tests.pipelines.producing import numbered, send
-from tests.pipelines.reading_back import assert_holds, messages_in
+from tests.pipelines.reading_back import (
+    StoredFile,
+    assert_holds,
+    messages_in,
+    partition_of,
+    position,
+    read_files,
+)
 from tests.pipelines.streams import GRANULARITY, Stream
 from transforms.testing.cos_faults import ALWAYS
 from transforms.testing.pulsar_admin import PulsarAdmin
@@ -36,7 +47,7 @@ def test_a_run_with_an_end_gives_the_names_bytes_and_summary_of_a_local_one(brok
     }
     here, there = new_bucket(), new_bucket()
     options = ["--max_file_messages=300", f"--subscription={SUBSCRIPTION}"]
-    on_flink = backup(broker, name, there, *options, *flink.options)
+    on_flink = backup(broker, name, there, *options, "--log_format=json", *flink.options)
     local = backup(broker, name, here, "--max_file_messages=300", "--subscription=another")
     assert there.contents() == here.contents()
     assert_holds(messages_in(there), sent)
@@ -46,6 +57,13 @@ def test_a_run_with_an_end_gives_the_names_bytes_and_summary_of_a_local_one(brok
             key: local.partition(partition)[key] for key in told
         }
     assert backlog(broker.admin, name) == 0
+    lines = {line["key"]: line for line in files_logged(flink, there.listed())}
+    for file in read_files(there):
+        line, found = lines[file.key], [position(record) for record in file.records]
+        assert (line["partition"], line["messages"]) == (partition_of(file.records[0]), len(found))
+        assert (line["first"], line["last"]) == (str(found[0]), str(found[-1]))
+        assert (line["bytes"], line["window"]) == (len(there.read(file.key)), window_of(file))
+        assert line["seconds"] > 0
     again = backup(broker, name, there, *options, "--start=earliest", *flink.options)
     assert (again.summary["messages"], again.summary["already_stored"], again.summary["files"]) == (1401, 1401, 0)
 
@@ -116,6 +134,24 @@ def test_a_cluster_that_does_not_answer_is_a_sentence(broker, topic, bucket, fli
     run = run_job(argv, summary=False)
     assert run.code == 1
     assert "error: http://127.0.0.1:1: the Flink cluster does not answer (ConnectionError). Check" in run.errors
+
+
+def files_logged(flink: Flink, keys: list[str]) -> list[dict[str, Any]]:
+    """What workers have logged of each of these files, in the log of the task manager."""
+    deadline = time.monotonic() + 60
+    while True:
+        text = flink.cluster.task_managers[0].log.read_text(errors="replace")
+        lines = [json.loads(line[line.index("{") :]) for line in text.splitlines() if '{"time": ' in line]
+        found = [line for line in lines if line.get("key") in keys]
+        if {line["key"] for line in found} == set(keys):
+            return found
+        assert time.monotonic() < deadline, text[-5_000:]
+        time.sleep(0.2)
+
+
+def window_of(file: StoredFile) -> str:
+    """The start of its window, as the log has it."""
+    return datetime.fromtimestamp(file.name.window / 1000, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:

@@ -309,16 +309,6 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         else:
             created = self._store.put(key, body.tail, metadata)
         progress_of(settings.run).written(body.size)
-        _log.info(
-            "wrote %s: %d messages, %d bytes%s",
-            key,
-            file.count,
-            body.size,
-            "" if created else " (was there)",
-            extra={
-                "fields": {"key": key, "partition": partition.name, "messages": file.count, "bytes": body.size},
-            },
-        )
         written = WrittenFile(
             key,
             partition.name,
@@ -334,7 +324,9 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
             file.last_time,
             created,
         )
-        return written, time.monotonic() - began
+        seconds = time.monotonic() - began
+        _log.info("%s", written.sentence(seconds), extra={"fields": written.fields(seconds)})
+        return written, seconds
 
 
 def _metadata(run: StoredRun, window: int, record_bytes: int, records_crc: int) -> dict[str, str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
 from transforms.pulsar.positions import Position
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class WrittenFile(NamedTuple):
@@ -29,6 +32,24 @@ class WrittenFile(NamedTuple):
     """Smallest and largest publish time of its messages."""
     created: bool
     """False where an equal object stood there already."""
+
+    def sentence(self, seconds: float) -> str:
+        """What is logged of it for a person; its upload took ``seconds``."""
+        there = "" if self.created else " (was there)"
+        return f"wrote {self.key}: {self.messages} messages, {self.bytes} bytes in {seconds:.2f} s{there}"
+
+    def fields(self, seconds: float) -> dict[str, str | int | float]:
+        """What is logged of it for a program; the names are documented in the README, and a contract."""
+        return {
+            "key": self.key,
+            "partition": self.partition,
+            "window": (_EPOCH + timedelta(milliseconds=self.window)).isoformat().replace("+00:00", "Z"),
+            "messages": self.messages,
+            "bytes": self.bytes,
+            "first": str(self.first),
+            "last": str(self.last),
+            "seconds": round(seconds, 3),
+        }
 
 
 class PartitionReport(NamedTuple):
