@@ -21,6 +21,7 @@ class ReadMetrics:
         self._bytes = Metrics.counter(NAMESPACE, "payload_bytes_read")
         self._late = Metrics.counter(NAMESPACE, "messages_late")
         self._gaps = Metrics.counter(NAMESPACE, "gaps")
+        self._slices = Metrics.counter(NAMESPACE, "slices")
         self._lags: dict[TopicPartition, Any] = {}
 
     def read(self, partition: TopicPartition, portion: Portion, late: int) -> None:
@@ -38,6 +39,10 @@ class ReadMetrics:
     def gap(self) -> None:
         """The broker has deleted messages that were not read."""
         self._gaps.inc()
+
+    def handed_back(self) -> None:
+        """A slice has ended: the runner keeps what is left, until it lets the reading go on."""
+        self._slices.inc()
 
     def _lag(self, partition: TopicPartition, milliseconds: int) -> None:
         lag = self._lags.get(partition)

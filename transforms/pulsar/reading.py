@@ -56,7 +56,7 @@ class PartitionReader:
             yield Seal(partition, FOREVER, restriction.settled)
             return
         if not self._turns.take(partition):
-            tracker.defer_remainder()
+            self._hand_back(tracker)
             return
         if not self._bounded:
             # What this says of the slice before is said once that one is safe in the runner's state.
@@ -120,15 +120,19 @@ class PartitionReader:
                     yield Seal(partition, seal, portion.look_from(upto) or upto)
                 yield from self._noted(portion.gaps)
                 watermark(windows.state.watermark(rule))
-                tracker.defer_remainder(IDLE_DELAY)
+                self._hand_back(tracker, IDLE_DELAY)
                 return
             if time.monotonic() >= deadline or size >= settings.slice_bytes:
                 watermark(windows.state.watermark(rule))
-                tracker.defer_remainder()
+                self._hand_back(tracker)
                 return
         feed.close()
         progress_of(settings.run).finished(partition)
         yield Seal(partition, FOREVER, settled)
+
+    def _hand_back(self, tracker: Any, delay: Duration | None = None) -> None:
+        tracker.defer_remainder(delay)
+        self._metrics.handed_back()
 
     def _noted(self, gaps: list[Gap]) -> list[Gap]:
         for gap in gaps:
