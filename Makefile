@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test torture errors fuzz check benchmark clean
+.PHONY: help venv demo test torture soak errors fuzz check benchmark clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ SEED := 1
 torture: venv ## the tests of tests/torture in full; SEED=N repeats one (needs Java and Maven; two hours)
 	$(BIN)/python -m transforms.testing.fetch
 	$(BIN)/python -m pytest tests/torture --torture --seed=$(SEED)
+
+MINUTES := 30
+
+soak: venv ## a stream under kills for half an hour, its memory plotted; MINUTES=N, SEED=N (needs Java and Maven)
+	$(BIN)/python -m transforms.testing.fetch
+	$(BIN)/python -m benchmarks.stream_soak --minutes=$(MINUTES) --seed=$(SEED) --output=build/soak
 
 SECONDS := 600
 

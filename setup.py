@@ -25,6 +25,9 @@ CHECK = [
     "kubernetes-validate>=1.33",
 ]
 
+#: Plots of benchmarks/.
+BENCHMARK = ["matplotlib>=3.8,<4"]
+
 setup(
     name="tdmq-backup",
     version="0.1.0",
@@ -53,7 +56,7 @@ setup(
     extras_require={
         "demo": ["pulsar-lite==0.2.0", "duckdb>=1.0"],
         "test": TEST,
-        "dev": [*TEST, *CHECK],
+        "dev": [*TEST, *CHECK, *BENCHMARK],
     },
     entry_points={
         "console_scripts": ["tdmq-backup = pipelines.cli:main", "tdmq-backup-worker = pipelines.worker:main"]

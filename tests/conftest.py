@@ -5,17 +5,15 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from transforms.testing.cos_server import TEST_SECRET_ID, TEST_SECRET_KEY
-from transforms.testing.flink import FlinkCluster
+from transforms.testing.flink_workers import Flink, flink_with_workers
 from transforms.testing.pulsar_standalone import PulsarStandalone
 
 # How long an example takes says more about who else uses the machine than about us.
@@ -50,37 +48,12 @@ def secured_broker() -> Iterator[PulsarStandalone]:
         yield server
 
 
-@dataclass(frozen=True)
-class Flink:
-    """A Flink cluster whose workers run the code under test."""
-
-    cluster: FlinkCluster
-    options: list[str]
-    """Of the job: they name it."""
-
-
 @pytest.fixture(scope="session")
-def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flink]:
-    """The cluster that all tests share, with four slots. Leave no job behind."""
-    worker = tmp_path_factory.mktemp("flink") / "tdmq-backup-worker"
-    worker.write_text(f"#!{sys.executable}\nfrom pipelines.worker import main\n\nmain()\n")
-    worker.chmod(0o755)
-    environment = {
-        "COS_SECRET_ID": TEST_SECRET_ID,
-        "COS_SECRET_KEY": TEST_SECRET_KEY,
-        "PYTHONPATH": str(Path(__file__).parents[1]),
-    }
-    with FlinkCluster(environment=environment) as cluster:
-        yield Flink(
-            cluster,
-            [
-                "--runner=FlinkRunner",
-                f"--job_endpoint={cluster.job_endpoint}",
-                f"--flink_master={cluster.rest_url}",
-                "--environment_type=PROCESS",
-                f'--environment_config={{"command": "{worker}"}}',
-            ],
-        )
+def flink() -> Iterator[Flink]:
+    """The cluster that all tests share, with four slots; its workers run the code under test. Leave no job behind."""
+    secrets = {"COS_SECRET_ID": TEST_SECRET_ID, "COS_SECRET_KEY": TEST_SECRET_KEY}
+    with flink_with_workers(environment=secrets) as started:
+        yield started
 
 
 @pytest.fixture

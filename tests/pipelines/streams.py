@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pipelines.flink import FlinkCluster as FlinkRest
 from pipelines.flink import FlinkJob
-from tests.conftest import Flink
 from tests.pipelines.backups import SECRETS
+from transforms.testing.flink_workers import Flink
 
 _ROOT = Path(__file__).parents[2]
 #: Seconds of a window.
@@ -60,6 +60,12 @@ class Stream:
         return self._log.read_text()
 
     @property
+    def launcher(self) -> int:
+        """Process id of the launcher."""
+        assert self._launcher is not None
+        return self._launcher.pid
+
+    @property
     def job(self) -> FlinkJob:
         """The job on the cluster."""
         name = re.search(r"Flink job \w+ \((\S+)\) runs", self.log)
@@ -72,10 +78,14 @@ class Stream:
         """Wait until something is so; the launcher must not end before."""
         deadline = time.monotonic() + timeout
         while not reached():
-            assert self._launcher is not None
-            assert self._launcher.poll() is None, self.log
+            self.must_go_on()
             assert time.monotonic() < deadline, self.log + self._worker_log()
             time.sleep(0.2)
+
+    def must_go_on(self) -> None:
+        """Fail, with what it said, if the launcher has ended."""
+        assert self._launcher is not None
+        assert self._launcher.poll() is None, self.log
 
     def stop(self) -> str:
         """Ctrl-C; the place of the savepoint."""
