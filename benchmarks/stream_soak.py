@@ -76,8 +76,8 @@ _BROKER = {
 _FLINK = {"metrics.fetcher.update-interval": "1000"}
 #: Looking for partitions leaks as well, and is not counted.
 _NO_DISCOVERY = "--discovery_interval=24h"
-#: The leak is a table of state for each key group: with Flink's usual 128 of them, 84 kB of the task manager's heap and
-#: 6 kB of the checkpoint each time, which half an hour does not leave room for.
+#: In the heap the leak is a table for each key group: with Flink's usual 128 of them, 84 kB of the task manager's heap
+#: for each state that is left behind, and half an hour without a kill would fill it.
 _KEY_GROUPS = "--max_parallelism=4"
 _OPTIONS = [_KEY_GROUPS, "--memory_budget=64MB", "--max_file_bytes=10MB"]
 _WARM_UP_OF_PROCESSES, _WARM_UP_OF_CHECKPOINTS = 45.0, 15.0
