@@ -71,7 +71,7 @@ def _memory(axes: Any, samples: Sequence[Sample], memory: Sequence[Memory]) -> N
         Line2D([], [], color=_COLOURS["task manager"], linewidth=0.8, linestyle=":", label="kill of the task manager"),
         Patch(color=_IDLE, label="no messages"),
     ]
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=4, fontsize=8, frameon=False)
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=5, fontsize=8, frameon=False)
 
 
 def _checkpoints(axes: Any, samples: Sequence[Sample], found: dict[str, Any]) -> None:
@@ -82,11 +82,13 @@ def _checkpoints(axes: Any, samples: Sequence[Sample], found: dict[str, Any]) ->
     axes.fill_between(times, source, color="#ff7f0e", alpha=0.25, lw=0, label="of it the source's stage")
     each_takes = found["bytes_per_leaked_state"]
     if each_takes is not None:
-        leak = [each_takes * each.leaked / _MB if each.leaked is not None else float("nan") for each in known]
+        leak = [(each.seconds / 60, each_takes * each.leaked / _MB) for each in known if each.leaked is not None]
         label = f"what the test job server leaks: {each_takes:,.0f} B for each state left behind"
-        axes.plot(times, leak, color="#d62728", lw=1, linestyle="--", label=label)
+        axes.plot(*zip(*leak, strict=True), color="#d62728", lw=1, linestyle="--", label=label)
+    # Room for the legend.
+    axes.set_ylim(0, 1.4 * max([each.checkpoint_bytes or 0 for each in known], default=1) / _MB)
     axes.set_ylabel("checkpoint, MB")
-    axes.legend(loc="upper left", fontsize=8)
+    axes.legend(loc="upper left", fontsize=8, ncols=3)
 
 
 def _messages(axes: Any, samples: Sequence[Sample]) -> None:

@@ -72,8 +72,8 @@ _BROKER = {
     "managedLedgerMinLedgerRolloverTimeMinutes": "1",
     "retentionCheckIntervalInSeconds": "30",
 }
-#: Else Flink's REST tells counters that are ten seconds old.
-_FLINK = {"metrics.fetcher.update-interval": "1000"}
+#: Else Flink's REST tells counters that are ten seconds old, and checkpoints that are replaced by now.
+_FLINK = {"metrics.fetcher.update-interval": "1000", "web.refresh-interval": "500"}
 #: Looking for partitions leaks as well, and is not counted.
 _NO_DISCOVERY = "--discovery_interval=24h"
 #: In the heap the leak is a table for each key group: with Flink's usual 128 of them, 84 kB of the task manager's heap
