@@ -10,7 +10,13 @@ import pytest
 from tests.pipelines.backups import arguments, backup, refused, run_job
 from tests.pipelines.producing import acknowledge, connected, numbered, send
 from tests.pipelines.reading_back import assert_holds, messages_in, positions
-from transforms.pulsar.positions import Position
+from transforms.pulsar.client import connect, disconnect
+from transforms.pulsar.connection import PulsarConnection
+from transforms.pulsar.feed import PartitionFeed
+from transforms.pulsar.ledgers import Gap
+from transforms.pulsar.messages import TopicPartition
+from transforms.pulsar.portion import Portion
+from transforms.pulsar.positions import EARLIEST, Position
 from transforms.pulsar.read_metrics import ReadMetrics
 from transforms.testing.pulsar_standalone import PulsarStandalone
 
@@ -170,3 +176,45 @@ def test_what_is_deleted_while_it_is_read_is_a_gap(trimming, trimmed_while_read,
     if not accepted:
         assert f"been deleted by the broker before they were read, from {start} to " in run.errors
         assert "--on_trimmed=continue" in run.errors
+
+
+@pytest.mark.parametrize("to_its_end", [True, False])
+def test_a_ledger_that_a_stream_has_read_to_its_end_is_no_gap(trimming, to_its_end):
+    broker, client = trimming
+    name = f"persistent://{NAMESPACE}/idle-{uuid.uuid4().hex[:6]}"
+    acknowledge(client, name, "keeper", None)
+    sent = send(client, name, numbered(20))  # two ledgers, both full
+    connection = PulsarConnection(service_url=broker.service_url)
+    feed = PartitionFeed(connect(connection), TopicPartition.parse(name), EARLIEST)
+    try:
+        assert len(taken(feed, 20).ids) == 20
+        if to_its_end:
+            time.sleep(3)  # as long as a stream waits at least before it seals, stores and acknowledges
+        else:
+            feed.close()
+        acknowledge(client, name, "keeper", sent[-1])
+        while set(broker.admin.ledgers(name)) & {place.ledger for place in sent}:
+            time.sleep(0.1)
+        (more,) = send(client, name, [b"more"])
+        if not to_its_end:
+            feed = PartitionFeed(connect(connection), TopicPartition.parse(name), sent[-1].next_entry())
+        found = taken(feed, 1)
+        assert found.position(0) == more
+        expected = [] if to_its_end else [Gap(TopicPartition.parse(name), sent[-1].next_entry(), more, certain=False)]
+        assert found.gaps == expected
+    finally:
+        feed.close()
+        disconnect(connection)
+
+
+def taken(feed: PartitionFeed, count: int) -> Portion:
+    """The next messages, and the gaps before them."""
+    found = Portion()
+    deadline = time.monotonic() + 60
+    while len(found.ids) < count:
+        assert time.monotonic() < deadline
+        portion = feed.take(1)
+        if portion is not None:
+            found.ids += portion.ids
+            found.gaps += portion.gaps
+    return found

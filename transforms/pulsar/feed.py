@@ -20,6 +20,7 @@ from transforms.pulsar.ledgers import Gap, Ledgers
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.portion import Portion
 from transforms.pulsar.positions import Position
+from transforms.pulsar.seen_end import SeenEnd
 
 _log = logging.getLogger(__name__)
 
@@ -108,6 +109,7 @@ class PartitionFeed:
         self._compacted = compacted
         self._retry_seconds = retry_seconds
         self._ledgers = Ledgers(client.connection, partition)
+        self._end = SeenEnd(client.connection, partition)
         self._passed = PassedEntries(self._look_from)
         self._gaps: list[Gap] = []
         self._answered = time.monotonic()
@@ -248,6 +250,10 @@ class PartitionFeed:
                             again = self._look_behind_the_end(passed, last)
                             if again is not None:
                                 return again
+                            if self._stop is None and (last_id is None or last[2] + 1 == batch_size(last_id)):
+                                self._end.no_more(
+                                    last, _behind(last) if last_id is None else _behind(last).next_entry()
+                                )
                     except BackupError as error:
                         # The client connects again by itself.
                         self._bear(error, waited)
@@ -315,10 +321,14 @@ class PartitionFeed:
         may_look_back: bool,
     ) -> _Again | None:
         """Look at the entries of a gap. Where to start again, if a message in them should have been delivered."""
+        came_at_the_end = self._end.is_fresh(last)
         try:
             entries = stored_entries(self._client.connection, self._partition, gap, stop)
             if stop is not None and stop.ledger != gap.ledger and not self._compacted:
-                self._look_for_deleted(max(gap, _behind(last)), stop)
+                if came_at_the_end:
+                    self._ledgers.look()
+                else:
+                    self._look_for_deleted(max(gap, _behind(last)), stop)
         except BackupError as error:
             # What was passed over is not known, so it is read again.
             return _Again(last, passed.behind_all_complete(gap), error)
