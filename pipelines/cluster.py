@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult
 
-import transforms.errors
 from pipelines import job, signals
 from pipelines.flink import FlinkCluster, FlinkJob
 from pipelines.options import BackupConfig
 from pipelines.results import RunResults, StoreResults, fetch_results
 from pipelines.runner_options import given_options, runner_options, what_is_set
+from pipelines.watching import explained, watch
 from transforms.cos.destination import open_store
 from transforms.errors import BackupError, ConfigurationError, FlinkError
+from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.discover import Beginning
+from transforms.pulsar.ends import partition_ends
+from transforms.pulsar.messages import TopicPartition
+from transforms.pulsar.positions import Position
 from transforms.pulsar.resolve import Resolution
 
-_WATCH_SECONDS = 2.0
 _SUBMIT_SECONDS = 120.0
-#: For so long no checkpoint may complete until that is said.
-_UNWELL_SECONDS = 180.0
 
 _log = logging.getLogger("pipelines.backup")
 
@@ -44,7 +45,7 @@ def run_to_its_end(config: BackupConfig, name: str, resolution: Resolution) -> R
     try:
         submitted.wait_until_finish()
     except RuntimeError as error:
-        raise _explained(str(error)) from error
+        raise explained(str(error)) from error
     return fetch_results(name, config.destination, open_store(config.destination))
 
 
@@ -73,7 +74,15 @@ def stream(config: BackupConfig, name: str, resolution: Resolution, cluster: Fli
     signals.stands(partial(_stopped, cluster, name))
     found = _submitted(cluster, pipeline.run(), name)
     _log.info("Flink job %s (%s) runs; stop it with Ctrl-C, or with tdmq-backup stream stop %s", found.id, name, name)
-    _watch(cluster, found.id)
+    partitions = [each.partition for each in resolution.ranges]
+    watch(cluster, found.id, partitions, partial(ends_of, config.connection, partitions))
+
+
+def ends_of(
+    connection: PulsarConnection, partitions: Sequence[TopicPartition]
+) -> Mapping[TopicPartition, Position | None]:
+    """The position behind the last message of each, None where there is none. Raises SourceError and AccessError."""
+    return {each: partition_ends(connection, each).behind_last for each in partitions}
 
 
 def _submitted(cluster: FlinkCluster, submitted: PipelineResult, name: str) -> FlinkJob:
@@ -90,56 +99,6 @@ def _submitted(cluster: FlinkCluster, submitted: PipelineResult, name: str) -> F
             break
         time.sleep(0.5)
     raise FlinkError(f"{cluster.url}: the job server took the job {name}, and Flink does not have it. Look at its log.")
-
-
-def _watch(cluster: FlinkCluster, job_id: str) -> None:
-    state, health = "", _Health(cluster)
-    while True:
-        try:
-            found = cluster.find(job_id)
-        except FlinkError as error:
-            _log.warning("%s The job itself goes on.", error)
-            time.sleep(_WATCH_SECONDS)
-            continue
-        if found is None:
-            raise FlinkError(f"{cluster.url}: Flink no longer knows the job {job_id}. Look at the job manager's log.")
-        if found.state != state:
-            state = found.state
-            _log.info("Flink job %s: %s", job_id, state)
-        if state == "FAILED":
-            raise _explained(cluster.why_failed(job_id))
-        if found.ended:
-            return
-        health.look(found)
-        time.sleep(_WATCH_SECONDS)
-
-
-class _Health:
-    """Says when nothing moves: as long as no checkpoint completes, nothing is acknowledged."""
-
-    def __init__(self, cluster: FlinkCluster) -> None:
-        self._cluster = cluster
-        self._said = time.monotonic()
-
-    def look(self, job: FlinkJob) -> None:
-        """Warn every few minutes while the job runs and no checkpoint completes."""
-        if time.monotonic() < self._said + _UNWELL_SECONDS:
-            return
-        self._said = time.monotonic()
-        try:
-            latest = self._cluster.checkpoints(job.id)["latest"]["completed"]
-        except FlinkError as error:
-            _log.warning("%s The job itself goes on.", error)
-            return
-        ended = job.started if latest is None else latest["latest_ack_timestamp"]
-        silent = time.time() - ended / 1000
-        if silent > _UNWELL_SECONDS:
-            _log.warning(
-                "Flink job %s: no checkpoint has completed for %.0f s, so nothing was acknowledged. As a rule the "
-                "bucket is slow or does not answer: look at the task managers' log, and at the job's checkpoints.",
-                job.id,
-                silent,
-            )
 
 
 def _cancelled(flink_master: str, name: str) -> str:
@@ -175,14 +134,3 @@ def _stopped(cluster: FlinkCluster, name: str) -> str:
             return f"while streaming. {error} {worse} The job {name} may still run: stop it in Flink."
         return f"while streaming. {error} The job was cancelled without one; a new one goes on at its subscription."
     return f"while streaming; the job has ended with a savepoint. Go on there with --savepoint_path={savepoint}"
-
-
-def _explained(text: str) -> BackupError:
-    """What was raised on a worker: the runner passes on its text only."""
-    found = re.findall(r"transforms\.errors\.(\w+): (.+?)(?: \[while running|$)", text, re.MULTILINE)
-    if found:
-        kind, sentence = found[-1]
-        made = getattr(transforms.errors, kind, BackupError)
-        return made(sentence) if issubclass(made, BackupError) else BackupError(sentence)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return FlinkError(f"the Flink job failed: {lines[-1] if lines else 'no reason given'}. Look at its log.")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import requests
 
@@ -20,6 +21,8 @@ _SAVEPOINT_SECONDS = 600.0
 _CANCEL_SECONDS = 60.0
 _START_SECONDS = 120.0
 _PAUSE = 0.25
+#: Before the names of our counters, whose namespace it is.
+_OURS = "tdmq_backup_"
 
 RUNNING = "RUNNING"
 #: States in which a job takes up no slot any more.
@@ -41,6 +44,16 @@ class FlinkJob:
     def ended(self) -> bool:
         """Whether it runs no more and will not again."""
         return self.state in ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job failed."""
+
+    time: int
+    """Milliseconds since 1970."""
+    text: str
+    """The exception with its causes, as Java prints them."""
 
 
 class FlinkCluster:
@@ -76,6 +89,36 @@ class FlinkCluster:
     def why_failed(self, job: str) -> str:
         """The job's last exception, with its causes; empty where there was none."""
         return str(self._ask("GET", f"/jobs/{job}/exceptions").get("root-exception") or "")
+
+    def last_failure(self, job: str) -> Failure | None:
+        """The last failure of a job, also of one that runs again; None where there was none."""
+        found = self._ask("GET", f"/jobs/{job}/exceptions?maxExceptions=1")
+        text, time_ms = found.get("root-exception"), found.get("timestamp")
+        return Failure(int(time_ms), str(text)) if text and time_ms else None
+
+    def restarts(self, job: str) -> int:
+        """How often Flink has started it again; some seconds old."""
+        found = self._ask("GET", f"/jobs/{job}/metrics?get=numRestarts")
+        return max((int(each["value"]) for each in found), default=0)
+
+    def waiting_tasks(self, job: str) -> tuple[int, int]:
+        """How many of its tasks do not run yet, and how many it has."""
+        tasks = self._ask("GET", f"/jobs/{job}")["vertices"]
+        return sum(task["status"] not in (RUNNING, "FINISHED") for task in tasks), len(tasks)
+
+    def counters(self, job: str, beginning: str) -> dict[str, int]:
+        """Our counters in a job whose names begin so, summed over its tasks since it last started; some seconds old.
+
+        Dots, colons and blanks in the names have become underscores.
+        """
+        sums: dict[str, int] = {}
+        for vertex in self._ask("GET", f"/jobs/{job}")["vertices"]:
+            path = f"/jobs/{job}/vertices/{vertex['id']}/metrics"
+            wanted = [each["id"] for each in self._ask("GET", path) if f".{_OURS}{beginning}" in each["id"]]
+            for found in self._ask("GET", f"{path}?get={quote(','.join(wanted))}") if wanted else ():
+                name = found["id"].rpartition(f".{_OURS}")[2]
+                sums[name] = sums.get(name, 0) + int(found["value"])
+        return sums
 
     def cancel(self, job: str) -> None:
         """End a job where it stands; returns when it has ended."""

@@ -38,6 +38,12 @@ _REASONS = (
     ),
 )
 
+_LOST = (
+    "It goes on behind them. Let the broker keep messages for longer (retention, time to live), and the subscription "
+    "alone, or give the job more workers."
+)
+_PERHAPS = "If the job had read that ledger to its end, nothing is missing: of a ledger that is gone nobody can tell."
+
 #: Asks the broker for the position behind the last message of each partition.
 AskEnds = Callable[[], Mapping[TopicPartition, Position | None]]
 
@@ -134,11 +140,11 @@ class Gaps:
             if name not in self._said:
                 self._said.add(name)
                 _log.warning(
-                    "Flink job %s: %s. It goes on behind them. Let the broker keep messages for longer (retention, "
-                    "time to live), and the subscription alone, or give the job more workers.",
+                    "Flink job %s: %s. %s",
                     job.id,
                     gap,
-                    extra={"fields": {"job": job.id, "gap": str(gap)}},
+                    _LOST if gap.certain else _PERHAPS,
+                    extra={"fields": {"job": job.id, **gap.fields}},
                 )
         count = counters.get("gaps", 0)
         if self._counted < count and sum(counters[name] for name in named) < count:

@@ -10,7 +10,12 @@ __all__ = ["bucket", "client", "new_bucket", "secrets_of_the_bucket"]
 
 PARTITIONS = 3
 #: What takes minutes and cannot be done by halves.
-TORTURE_ALONE = ("test_stream_waits.py", "test_stream_resumed.py")
+TORTURE_ALONE = (
+    "test_stream_waits.py",
+    "test_stream_resumed.py",
+    "test_stream_trouble.py",
+    "test_stream_broker_faults.py",
+)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -40,3 +45,19 @@ def stream(flink, ordeal, tmp_path):
     made = Stream(flink, arguments(ordeal.broker, ordeal.backlog.topic, ordeal.bucket, OPTIONS), tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def new_stream(flink, tmp_path):
+    """Makes streams, and leaves none behind."""
+    from tests.pipelines.streams import Stream
+
+    made = []
+
+    def make(argv):
+        made.append(Stream(flink, argv, tmp_path))
+        return made[-1]
+
+    yield make
+    for stream in made:
+        stream.close()

@@ -7,12 +7,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import pytest
-
 from tests.pipelines.backups import arguments
 from tests.pipelines.producing import numbered, send
 from tests.pipelines.reading_back import assert_holds, messages_in
-from tests.pipelines.streams import GRANULARITY, Stream
+from tests.pipelines.streams import GRANULARITY
 from tests.torture.ordeal import OPTIONS, SUBSCRIPTION, Backlog, Ordeal
 from tests.torture.stream_ordeal import completes, goes_on, production
 from transforms.files.naming import parse_name
@@ -21,20 +19,6 @@ from transforms.testing.raw_producer import Message, send_raw
 
 MB = 10**6
 DAYS_MS = 24 * 3600 * 1000
-
-
-@pytest.fixture
-def new_stream(flink, tmp_path):
-    """Makes streams, and leaves none behind."""
-    made: list[Stream] = []
-
-    def make(argv) -> Stream:
-        made.append(Stream(flink, argv, tmp_path))
-        return made[-1]
-
-    yield make
-    for stream in made:
-        stream.close()
 
 
 def test_a_bucket_that_falls_silent_makes_a_stream_wait_and_catch_up(

@@ -30,6 +30,12 @@ class Gap:
     certain: bool = True
     """False where there may have been no message at all: without admin access nobody tells."""
 
+    @property
+    def fields(self) -> dict[str, str | bool]:
+        """What is logged of it for a program; the names are documented in the README, and a contract."""
+        start, stop = str(self.start), str(self.stop)
+        return {"partition": self.partition.name, "start": start, "stop": stop, "certain": self.certain}
+
     def __str__(self) -> str:
         what = "messages have been deleted" if self.certain else "messages may have been deleted"
         return f"{self.partition.name}: {what} by the broker before they were read, from {self.start} to {self.stop}"

@@ -136,8 +136,8 @@ class PartitionReader:
 
     def _noted(self, gaps: list[Gap]) -> list[Gap]:
         for gap in gaps:
-            self._metrics.gap()
-            _log.warning("%s.", gap)
+            self._metrics.gap(gap)
+            _log.warning("%s.", gap, extra={"fields": gap.fields})
         return gaps
 
 
