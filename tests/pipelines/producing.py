@@ -70,10 +70,11 @@ def acknowledge(client: pulsar.Client, topic: str, subscription: str, upto: Posi
     consumer.close()
 
 
-def connected(service_url: str) -> pulsar.Client:
+def connected(service_url: str, token: str | None = None) -> pulsar.Client:
     """A client that says little."""
+    authentication = None if token is None else pulsar.AuthenticationToken(token)
     # Not a logger of Python's, which the client's threads would touch while the interpreter ends.
-    return pulsar.Client(service_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull))
+    return pulsar.Client(service_url, authentication, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull))
 
 
 @contextmanager
