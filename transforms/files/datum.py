@@ -48,6 +48,7 @@ class Datum:
     def __init__(self, schema: Schema) -> None:
         self._readers: dict[str, Reader] = {}
         self._writers: dict[str, Writer] = {}
+        self._defined: set[str] = set()
         try:
             self._read, self._write = self._compile(schema, "")
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -125,10 +126,11 @@ class Datum:
     def _named(self, schema: dict[str, Any], namespace: str) -> tuple[Reader, Writer]:
         name = full_name(schema["name"], schema.get("namespace", namespace) or "")
         inner = name.rpartition(".")[0]
-        self._readers.setdefault(name, _undefined)
-        if self._readers[name] is not _undefined:
+        if name in self._defined:
             msg = f"not an Avro schema: {name} is defined twice"
             raise SchemaError(msg)
+        self._defined.add(name)
+        self._readers.setdefault(name, _undefined)
         if schema["type"] == "enum":
             made = enum_type(list(schema["symbols"]))
         elif schema["type"] == "fixed":

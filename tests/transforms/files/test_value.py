@@ -288,7 +288,19 @@ def test_schemas_that_are_no_records(definition: Any, payload: bytes, value: Any
 
 
 @pytest.mark.parametrize(
-    "definition", ["Nowhere", {"type": "record"}, 5, {"type": "array"}, {"type": {"type": "string"}}]
+    "definition",
+    [
+        "Nowhere",
+        {"type": "record"},
+        5,
+        {"type": "array"},
+        {"type": {"type": "string"}},
+        {
+            "type": "record",
+            "name": "Twice",
+            "fields": [{"name": "inner", "type": {"type": "record", "name": "Twice", "fields": []}}],
+        },
+    ],
 )
 def test_what_is_no_avro_schema_quarantines_avro_and_keeps_json_as_bytes(definition: Any) -> None:
     with pytest.raises(SchemaError):
