@@ -15,13 +15,15 @@ from pipelines import job, signals
 from pipelines.flink import FlinkCluster, FlinkJob
 from pipelines.options import BackupConfig
 from pipelines.results import RunResults, StoreResults, fetch_results
-from pipelines.runner_options import given_options, runner_options, what_is_set
+from pipelines.runner_options import given_options, runner_options, subtasks_of_a_worker, what_is_set
 from pipelines.watching import explained, watch
 from transforms.cos.destination import open_store
+from transforms.cos.sink import WriteSettings
 from transforms.errors import BackupError, ConfigurationError, FlinkError
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.discover import Beginning
 from transforms.pulsar.ends import partition_ends
+from transforms.pulsar.feeds import ReadSettings
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
 from transforms.pulsar.resolve import Resolution
@@ -36,10 +38,15 @@ def run_to_its_end(config: BackupConfig, name: str, resolution: Resolution) -> R
     ranges = [each for each in resolution.ranges if each.start < each.stop]
     if not ranges:
         return RunResults()
-    pipeline = beam.Pipeline(options=PipelineOptions(runner_options(config, name)))
-    read, write = job.settings(config, name, len(ranges))
+    master = given_options(config.beam_args).get("flink_master", "[")
+    cluster = None if master.startswith("[") else FlinkCluster(master)
+    if cluster is not None:
+        _check_slots(config, cluster)
+    spread = _parallelism(config, cluster, len(ranges))
+    pipeline = beam.Pipeline(options=PipelineOptions(runner_options(config, name, spread)))
+    read, write = _settings(config, name, len(ranges), spread)
     job.add_backup(pipeline, ranges, read, write, StoreResults(name, config.destination))
-    _log.info("what Flink is told: %s", what_is_set(config))
+    _log.info("what Flink is told: %s", what_is_set(config, spread))
     signals.stands(partial(_cancelled, given_options(config.beam_args).get("flink_master", ""), name))
     submitted = pipeline.run()
     try:
@@ -59,18 +66,44 @@ def check_cluster(config: BackupConfig) -> FlinkCluster:
             "--state_backend=filesystem --state_backend_storage_path=file:///… (or s3://, cosn://, hdfs://), or set "
             "state.checkpoints.dir in its configuration."
         )
-    if cluster.slots() < 1:
-        raise FlinkError(f"{cluster.url}: no slot is free. Stop a job, or add a task manager.")
+    _check_slots(config, cluster)
     return cluster
+
+
+def _check_slots(config: BackupConfig, cluster: FlinkCluster) -> None:
+    wanted = int(given_options(config.beam_args).get("parallelism", "1"))
+    free = cluster.free_slots(wanted)
+    if free < 1:
+        raise FlinkError(f"{cluster.url}: no slot is free. Stop a job, or add a task manager.")
+    if free < wanted:
+        raise FlinkError(
+            f"--parallelism={wanted}: only {free} slots of {cluster.url} are free, and the job would wait for the "
+            "others. Leave the option out, stop a job, or add a task manager."
+        )
+
+
+def _parallelism(config: BackupConfig, cluster: FlinkCluster | None, partitions: int) -> int | None:
+    """How many subtasks the job gets: as many as there are partitions, if so many slots are free. None: Flink's."""
+    given = given_options(config.beam_args).get("parallelism")
+    if given is not None:
+        return int(given)
+    return None if cluster is None else max(min(cluster.free_slots(partitions), partitions), 1)
+
+
+def _settings(
+    config: BackupConfig, name: str, partitions: int, parallelism: int | None
+) -> tuple[ReadSettings, WriteSettings]:
+    return job.settings(config, name, partitions, subtasks_of_a_worker(config, parallelism or 1))
 
 
 def stream(config: BackupConfig, name: str, resolution: Resolution, cluster: FlinkCluster) -> None:
     """Run a backup without an end; returns when somebody has stopped the job. Raises BackupError where it failed."""
     beginning = Beginning(tuple((each.partition, each.start) for each in resolution.ranges))
-    pipeline = beam.Pipeline(options=PipelineOptions(runner_options(config, name)))
-    read, write = job.settings(config, name, len(resolution.ranges))
+    spread = _parallelism(config, cluster, len(resolution.ranges))
+    pipeline = beam.Pipeline(options=PipelineOptions(runner_options(config, name, spread)))
+    read, write = _settings(config, name, len(resolution.ranges), spread)
     job.add_stream(pipeline, beginning, config, read, write)
-    _log.info("what Flink is told: %s", what_is_set(config))
+    _log.info("what Flink is told: %s", what_is_set(config, spread))
     signals.stands(partial(_stopped, cluster, name))
     found = _submitted(cluster, pipeline.run(), name)
     _log.info("Flink job %s (%s) runs; stop it with Ctrl-C, or with tdmq-backup stream stop %s", found.id, name, name)

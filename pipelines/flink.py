@@ -20,6 +20,7 @@ _SECONDS = 30
 _SAVEPOINT_SECONDS = 600.0
 _CANCEL_SECONDS = 60.0
 _START_SECONDS = 120.0
+_SLOT_SECONDS = 5.0
 _PAUSE = 0.25
 #: Before the names of our counters, whose namespace it is.
 _OURS = "tdmq_backup_"
@@ -74,9 +75,15 @@ class FlinkCluster:
         """The newest job of that name or id."""
         return next((job for job in self.jobs() if name in (job.name, job.id)), None)
 
-    def slots(self) -> int:
-        """Slots that are free."""
-        return int(self._ask("GET", "/overview")["slots-available"])
+    def free_slots(self, wanted: int) -> int:
+        """Slots that are free; waits a moment for as many as are wanted, as a job that has just ended gives its up."""
+        deadline = time.monotonic() + _SLOT_SECONDS
+        while True:
+            overview = self._ask("GET", "/overview")
+            free = int(overview["slots-available"])
+            if free >= min(wanted, int(overview["slots-total"])) or time.monotonic() > deadline:
+                return free
+            time.sleep(_PAUSE)
 
     def configuration(self) -> Mapping[str, str]:
         """The job manager's configuration."""

@@ -79,9 +79,12 @@ class _Begin(beam.DoFn):  # type: ignore[misc]
         yield self._beginning
 
 
-def settings(config: BackupConfig, name: str, partitions: int) -> tuple[ReadSettings, WriteSettings]:
-    """How the parts of the job are set up; the memory budget is shared among them."""
-    shares = share(config.memory_budget, partitions)
+def settings(config: BackupConfig, name: str, partitions: int, subtasks: int = 1) -> tuple[ReadSettings, WriteSettings]:
+    """How the parts of the job are set up; the memory budget is shared among them.
+
+    ``subtasks``: of a stage in one worker process.
+    """
+    shares = share(config.memory_budget, partitions, subtasks)
     read = ReadSettings(
         connection=config.connection,
         windows=config.windows,

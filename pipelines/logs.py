@@ -42,6 +42,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _CLIENT_LINE = re.compile(r"[\d-]+ [\d:.]+ (?P<level>[A-Z]+) +(?:\[\S+\] )?(?P<text>.*)")
 _CLIENT_LEVELS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING}
 _CLIENT_SECONDS = 0.2
+_HUSH_SECONDS = 1.0
 _CLIENT_FILE_BYTES = 1 << 20
 
 _form = "text"
@@ -87,6 +88,13 @@ def tell(sentence: str, exit_code: int) -> None:
         line = ("error: " if exit_code < _SIGNALLED else "") + cleaned(sentence)
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
+
+
+def hush() -> None:
+    """From now on other threads log nothing; who is writing a line may end it, for a second at most."""
+    for handler in logging.getLogger().handlers:
+        if handler.lock is not None:
+            handler.lock.acquire(timeout=_HUSH_SECONDS)
 
 
 def finish() -> None:

@@ -36,10 +36,10 @@ _STREAM = {
 _BOUNDED = {**_ALWAYS, "shutdown_sources_after_idle_ms": "0", "number_of_execution_retries": "3"}
 
 
-def runner_options(config: BackupConfig, name: str) -> list[str]:
+def runner_options(config: BackupConfig, name: str, parallelism: int | None = None) -> list[str]:
     """The options that the runner gets: those of the command line, and ours where that has none."""
     given = given_options(config.beam_args)
-    ours: dict[str, str | None] = dict(_STREAM if config.streaming else _BOUNDED)
+    ours = _ours(config, parallelism)
     ours |= {"streaming": None, "job_name": name, "runner": config.runner}
     if "environment_type" not in given:
         ours |= {"environment_type": "PROCESS", "environment_config": json.dumps({"command": str(_worker_command())})}
@@ -48,12 +48,21 @@ def runner_options(config: BackupConfig, name: str) -> list[str]:
     return [*words, f"--beam_plugins={WORKER_LOG}"] if config.log_format == "json" else words
 
 
-def what_is_set(config: BackupConfig) -> str:
+def what_is_set(config: BackupConfig, parallelism: int | None = None) -> str:
     """The options of the runner that decide on speed and safety, as the job has them, on a line."""
-    ours: dict[str, str | None] = dict(_STREAM if config.streaming else _BOUNDED)
     given = given_options(config.beam_args)
-    shown = {key: given.get(key, value) or None for key, value in ours.items()}
+    shown = {key: given.get(key, value) or None for key, value in _ours(config, parallelism).items()}
     return " ".join(_words(shown))
+
+
+def subtasks_of_a_worker(config: BackupConfig, parallelism: int) -> int:
+    """How many subtasks of a stage one worker process may work for, and so share its memory budget among."""
+    return -(-parallelism // int(given_options(config.beam_args).get("sdk_worker_parallelism", "1")))
+
+
+def _ours(config: BackupConfig, parallelism: int | None) -> dict[str, str | None]:
+    ours: dict[str, str | None] = dict(_STREAM if config.streaming else _BOUNDED)
+    return ours if parallelism is None else {"parallelism": str(parallelism), **ours}
 
 
 def _words(options: Mapping[str, str | None]) -> list[str]:
@@ -81,6 +90,11 @@ def problems(beam_args: Sequence[str], *, streaming: bool) -> list[str]:
             f"there is no {_worker_command()}, which task managers would start as worker: install the package there "
             "with pip, or say with --environment_type and --environment_config how workers are started."
         )
+    found += [
+        f"--{name}={given[name]}: not a number from 1 on."
+        for name in ("parallelism", "sdk_worker_parallelism")
+        if name in given and not (given[name].isdecimal() and int(given[name]) > 0)
+    ]
     if not streaming:
         return found
     if not given.get("flink_master") or given["flink_master"].startswith("["):

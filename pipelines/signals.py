@@ -94,7 +94,9 @@ def _end(hearing: socket.socket) -> None:
         if _result is not None:
             os._exit(_result)
         with contextlib.suppress(Exception):  # a terminal or a pipe that is gone must not keep the process
+            sentence = f"{_WORDS[signal.Signals(number)]} {_where()}"
+            logs.hush()
             for action in reversed(_before_the_end):
                 action()
-            logs.tell(f"{_WORDS[signal.Signals(number)]} {_where()}", 128 + number)
+            logs.tell(sentence, 128 + number)
         os._exit(128 + number)

@@ -37,27 +37,30 @@ class MemoryShares:
     slice: int
     """For each partition: what one call of the source gives out."""
     bundle: int
-    """What the source gives out in one bundle, of all partitions."""
+    """For each subtask: what the source gives out in one bundle, of all its partitions."""
     part: int
     """Records of one open file that wait, before they are compressed and spooled."""
     waiting: int
     """For each partition: records of all its open files that wait."""
     uploads: int
-    """What uploads under way hold."""
+    """For each subtask: what uploads under way hold."""
 
 
-def share(budget: int, partitions: int) -> MemoryShares:
-    """A quarter each for reading ahead, for the bundle in work, for open files, and for uploads."""
+def share(budget: int, partitions: int, subtasks: int = 1) -> MemoryShares:
+    """A quarter each for reading ahead, for the bundles in work, for open files, and for uploads.
+
+    ``subtasks``: how many copies of a stage work in the process at once.
+    """
     quarter, partitions = budget // 4, max(partitions, 1)
-    bundle = quarter // _COPIES_IN_A_BUNDLE
+    bundle = quarter // _COPIES_IN_A_BUNDLE // subtasks
     waiting = max(quarter // _COPIES_IN_STATE // partitions, _SMALLEST_PART)
     return MemoryShares(
         read_ahead=max(quarter // partitions, _LEAST_READ_AHEAD),
-        slice=max(bundle // partitions, _LEAST_SLICE),
+        slice=max(bundle * subtasks // max(partitions, subtasks), _LEAST_SLICE),
         bundle=bundle,
         part=min(waiting, _LARGEST_PART),
         waiting=waiting,
-        uploads=quarter,
+        uploads=quarter // subtasks,
     )
 
 

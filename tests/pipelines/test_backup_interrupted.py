@@ -24,6 +24,22 @@ ROOT = Path(__file__).parents[2]
 SIGNALS = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 SMALL_FILES = ["--max_file_messages=100", "--subscription=ours"]
 
+_LOGS_WITHOUT_END = """
+import logging, os, threading, time
+from pipelines import logs
+logs.set_up("INFO", "text")
+def log():
+    while True:
+        logging.getLogger("transforms").info("wrote another object")
+for _ in range(4):
+    threading.Thread(target=log, daemon=True).start()
+time.sleep(0.1)
+logs.hush()
+logs.tell("interrupted", 130)
+time.sleep(0.2)
+os._exit(130)
+"""
+
 
 def wait_until_heard(process: subprocess.Popen[str]) -> None:
     """Until signals no longer do what the system does by default."""
@@ -100,6 +116,12 @@ def test_a_signal_while_the_program_loads_ends_it_with_a_sentence(program, numbe
         out, errors = end(process, number)
     assert (process.returncode, out) == (code, "")
     assert errors == f"{said} before anything was read; nothing was stored or acknowledged. Run it again.\n"
+
+
+def test_the_sentence_is_the_last_line_however_much_is_logged():
+    with start_program(["-c", _LOGS_WITHOUT_END], []) as process:
+        _, errors = process.communicate(timeout=60)
+    assert errors.endswith(" INFO transforms: wrote another object\ninterrupted\n")
 
 
 def test_a_run_whose_bucket_does_not_answer_ends_all_the_same(broker, topic, bucket):

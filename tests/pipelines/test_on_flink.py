@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -94,7 +95,7 @@ def test_a_stream_stores_and_acknowledges_what_comes_and_finds_new_partitions(br
     # Added while nobody looks; and the subscription is created before anything of it can be lost.
     broker.admin.add_partitions(name, 4)
     sent[f"{name}-partition-3"] = send(client, f"{name}-partition-3", numbered(200))
-    stream.start(f"--savepoint_path={savepoint}")
+    stream.start(f"--savepoint_path={savepoint}", "--parallelism=1")
     stream.until(lambda: stored(bucket) == 1500 and backlog(broker.admin, name) == 0)
     assert_holds(messages_in(bucket, granularity=GRANULARITY), sent)
     stream.cancel()
@@ -125,6 +126,17 @@ def test_a_stream_is_listed_and_stopped_by_the_command(stream, bucket, client):
     again = command("stream", "stop", stream.job.name, f"--flink-master={stream.cluster.rest_url}")
     assert (again.returncode, again.stdout) == (1, "")
     assert "has ended already" in again.stderr
+
+
+def test_more_subtasks_than_slots_is_a_sentence(broker, topic, bucket, flink):
+    argv = arguments(broker, topic(partitions=1), bucket, ["--streaming", "--parallelism=99", *flink.options])
+    run = run_job(argv, summary=False)
+    assert run.code == 1
+    assert re.fullmatch(
+        r"error: --parallelism=99: only 4 slots of \S+ are free, and the job would wait for the others\. "
+        r"Leave the option out, stop a job, or add a task manager\.\n",
+        run.errors,
+    ), run.errors
 
 
 def test_a_cluster_that_does_not_answer_is_a_sentence(broker, topic, bucket, flink):

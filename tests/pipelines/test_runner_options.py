@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pipelines.options import parse_options
-from pipelines.runner_options import given_options, runner_options, what_is_set
+from pipelines.runner_options import given_options, runner_options, subtasks_of_a_worker, what_is_set
 
 JOB = ["--service_url=pulsar://127.0.0.1:6650", "--topic=orders", "--destination=file:///backup/"]
 FLINK = ["--runner=FlinkRunner", "--flink_master=http://127.0.0.1:8081", "--environment_type=EXTERNAL"]
@@ -34,3 +34,18 @@ def test_what_is_given_counts_and_is_shown():
     assert "--checkpointing_interval=60000 --finish_bundle_before_checkpointing" in what_is_set(
         parse_options([*JOB, *FLINK, *given])
     )
+
+
+def test_the_parallelism_is_told_unless_it_is_given():
+    config = parse_options([*JOB, *FLINK])
+    assert given_options(runner_options(config, "run", 3))["parallelism"] == "3"
+    assert what_is_set(config, 3).startswith("--parallelism=3 ")
+    given = parse_options([*JOB, *FLINK, "--parallelism=2", "--sdk_worker_parallelism=2"])
+    assert given_options(runner_options(given, "run", 3))["parallelism"] == "2"
+
+
+def test_subtasks_share_the_workers_of_a_task_manager():
+    config = parse_options([*JOB, *FLINK])
+    assert subtasks_of_a_worker(config, 4) == 4
+    two = parse_options([*JOB, *FLINK, "--sdk_worker_parallelism=2"])
+    assert [subtasks_of_a_worker(two, each) for each in (1, 2, 3, 4)] == [1, 1, 2, 2]

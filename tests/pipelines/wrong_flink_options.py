@@ -66,6 +66,12 @@ CASES = [
         ],
     ),
     Case(
+        "numbers of subtasks and of workers that are none",
+        2,
+        ["--runner=FlinkRunner", "--environment_type=EXTERNAL", "--parallelism=many", "--sdk_worker_parallelism=0"],
+        ["--parallelism=many: not a number from 1 on.", "--sdk_worker_parallelism=0: not a number from 1 on."],
+    ),
+    Case(
         "a Flink cluster that does not answer",
         1,
         _STREAM,
