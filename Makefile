@@ -27,9 +27,12 @@ $(VENV)/.demo: requirements.txt setup.py
 demo: $(VENV)/.demo ## back up a live topic on this machine: no account, no Java
 	$(BIN)/python -m pipelines.demo
 
-test: venv ## all tests, against a real Pulsar broker (needs Java and Maven)
+# Test processes, each with servers of its own: about 3 GB and one core each.
+TESTERS := 2
+
+test: venv ## all tests, against a real Pulsar broker and a real Flink (needs Java and Maven)
 	$(BIN)/python -m transforms.testing.fetch
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=$(TESTERS) --dist=loadgroup --no-loadscope-reorder
 
 SEED := 1
 

@@ -15,6 +15,7 @@ TEST = [
     "pandas>=2.2",
     "pulsar-lite==0.2.0",
     "pytest>=8",
+    "pytest-xdist>=3.6,<4",
 ]
 
 #: What ``make check`` needs. The tests of deploy/ run its last two.

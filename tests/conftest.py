@@ -28,6 +28,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seed", type=int, default=1, help="of all that tests/torture does at random")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep in one test process what shares a server: the tests of a file, and all that use the Flink cluster.
+
+    These come first, for they take longest: a process that had them last would leave the other without work.
+    """
+    on_flink = {item for item in items if "flink" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item not in on_flink)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("flink" if item in on_flink else item.path.name))
+
+
 _run = uuid.uuid4().hex[:6]
 _numbers = itertools.count(1)
 
