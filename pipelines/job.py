@@ -58,6 +58,9 @@ def add_stream(
     messages = (
         pipeline
         | "Start" >> beam.Impulse()
+        # Never chained to its source, which has no name: savepoints know it by what is chained to it, and with one
+        # subtask that would be more than with several.
+        | "FromAnywhere" >> beam.Reshuffle()
         | "Beginning" >> beam.ParDo(_Begin(beginning)).with_output_types(Beginning)
         | "DiscoverPartitions" >> DiscoverPartitions(config.request, config.discovery_interval)
         | "SpreadPartitions" >> beam.Reshuffle()

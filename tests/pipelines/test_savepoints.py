@@ -30,6 +30,8 @@ STAGES = [
     "AcknowledgePositions/ByPartition",
     "Beginning",
     "DiscoverPartitions/Discover",
+    "FromAnywhere/AddRandomKeys",
+    "FromAnywhere/RemoveRandomKeys",
     "ReadFromPulsar/Read/Partition",
     "SpreadPartitions/AddRandomKeys",
     "SpreadPartitions/RemoveRandomKeys",
