@@ -15,7 +15,6 @@ TORTURE_ALONE = (
     "test_stream_resumed.py",
     "test_stream_trouble.py",
     "test_stream_broker_faults.py",
-    "test_stream_broker_faults.py",
 )
 
 

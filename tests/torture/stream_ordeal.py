@@ -47,5 +47,5 @@ def completes(stream: Stream, ordeal: Ordeal) -> None:
         ordeal.look()
         return ordeal.missing() == 0 and ordeal.all_acknowledged()
 
-    stream.until(complete, timeout=400)
+    stream.until(complete, timeout=1_200)
     ordeal.assert_complete()
