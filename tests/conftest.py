@@ -16,6 +16,9 @@ from transforms.testing.cos_server import TEST_SECRET_ID, TEST_SECRET_KEY
 from transforms.testing.flink_workers import Flink, flink_with_workers
 from transforms.testing.pulsar_standalone import PulsarStandalone
 
+# Before any of them is imported: their helpers' assertions tell what they compared.
+pytest.register_assert_rewrite("tests.pipelines", "tests.torture")
+
 # How long an example takes says more about who else uses the machine than about us.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")

@@ -7,13 +7,10 @@ from pathlib import Path
 import pulsar
 import pytest
 
-# Before they are imported: their assertions tell what they compared.
-pytest.register_assert_rewrite("tests.pipelines.backups", "tests.pipelines.producing", "tests.pipelines.reading_back")
-
-from tests.pipelines.backups import SECRETS, Bucket, Folder  # noqa: E402
-from tests.pipelines.producing import connected  # noqa: E402
-from transforms.testing.cos_server import CosServer  # noqa: E402
-from transforms.testing.pulsar_standalone import PulsarStandalone  # noqa: E402
+from tests.pipelines.backups import SECRETS, Bucket, Folder
+from tests.pipelines.producing import connected
+from transforms.testing.cos_server import CosServer
+from transforms.testing.pulsar_standalone import PulsarStandalone
 
 
 @pytest.fixture(scope="session")
