@@ -45,7 +45,6 @@ _MEMORY = {
     "taskmanager.memory.task.heap.size": "512m",
     "taskmanager.memory.task.off-heap.size": "0m",
 }
-ARENAS = "MALLOC_ARENA_MAX"
 _LOGGING = "handlers=java.util.logging.ConsoleHandler\n.level=INFO\njava.util.logging.ConsoleHandler.level=INFO\n"
 
 
@@ -187,6 +186,4 @@ class FlinkCluster:
         if configured:
             command += ["--configDir", str(self.directory)]
         log = self.directory / f"{name}.log"
-        # Flink's own images have jemalloc for the same reason: glibc keeps what each of many threads has freed.
-        environment = {**(environment or {}), ARENAS: "2"}
         return ServerProcess(name, [*command, *arguments], directory=self.directory, log=log, environment=environment)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from transforms.testing.flink import ARENAS, FlinkCluster
+from transforms.testing.flink import FlinkCluster
 
 _ROOT = Path(__file__).parents[2]
 
@@ -34,8 +34,7 @@ def flink_with_workers(
     """
     cluster = FlinkCluster(environment={**environment, "PYTHONPATH": str(_ROOT)}, configuration=configuration)
     worker = cluster.directory / "tdmq-backup-worker"
-    # What holds for the JVMs would change what the memory of a worker is.
-    worker.write_text(f'#!/bin/sh\nunset {ARENAS}\nexec "{sys.executable}" -m pipelines.worker "$@"\n')
+    worker.write_text(f"#!{sys.executable}\nfrom pipelines.worker import main\n\nmain()\n")
     worker.chmod(0o755)
     options = [
         "--runner=FlinkRunner",
