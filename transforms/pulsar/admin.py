@@ -53,7 +53,7 @@ class PulsarAdmin:
 
     def topics(self, namespace: str) -> set[str]:
         """The persistent topics of ``tenant/namespace`` by their full names, each partition by its own."""
-        return set(self._get(f"persistent/{_quoted(namespace)}") or ())
+        return set(self._get(f"admin/v2/persistent/{_quoted(namespace)}") or ())
 
     def message_ttl(self, topic: str) -> int:
         """Seconds after which messages of a topic expire, acknowledged or not; 0 for never."""
