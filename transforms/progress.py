@@ -32,6 +32,8 @@ class Progress:
     partitions: dict[TopicPartition, PartitionProgress] = field(default_factory=dict)
     files: int = 0
     file_bytes: int = 0
+    retries: int = 0
+    """Requests to the destination that were tried again."""
     failure: BaseException | None = None
     """What ended the run, as it was raised: runners pass on its text only."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -55,6 +57,11 @@ class Progress:
         with self._lock:
             self.files += 1
             self.file_bytes += size
+
+    def tried_again(self, requests: int) -> None:
+        """Count requests that were tried again."""
+        with self._lock:
+            self.retries += requests
 
     def failed(self, error: BaseException) -> None:
         """Remember the first failure."""

@@ -219,10 +219,11 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         except Exception as error:
             progress_of(self._settings.run).failed(error)
             raise
+        finally:
+            progress_of(self._settings.run).tried_again(self._metrics.tried_again(self._store.retries))
         for file, seconds in written:
             self._metrics.wrote(file, seconds)
             yield WindowedValue(file, Timestamp(micros=file.window * 1000), (GlobalWindow(),))
-        self._metrics.tried_again(self._store.retries)
         for done in self._done.items():
             yield beam.pvalue.TaggedOutput(POSITIONS, WindowedValue(done, MIN_TIMESTAMP, (GlobalWindow(),)))
 

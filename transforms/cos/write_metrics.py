@@ -38,11 +38,12 @@ class WriteMetrics:
         """A part of a large file is on its way."""
         self._parts.inc()
 
-    def tried_again(self, in_all: int) -> None:
-        """So many requests were tried again since the store was opened."""
-        if in_all > self._retries_known:
-            self._retries.inc(in_all - self._retries_known)
-            self._retries_known = in_all
+    def tried_again(self, in_all: int) -> int:
+        """So many requests were tried again since the store was opened; gives how many of them are new."""
+        new, self._retries_known = in_all - self._retries_known, in_all
+        if new:
+            self._retries.inc(new)
+        return new
 
     def wrote(self, file: WrittenFile, seconds: float) -> None:
         """A file stands complete; its upload took ``seconds``."""

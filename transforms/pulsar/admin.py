@@ -55,6 +55,23 @@ class PulsarAdmin:
         """The persistent topics of ``tenant/namespace`` by their full names, each partition by its own."""
         return set(self._get(f"admin/v2/persistent/{_quoted(namespace)}") or ())
 
+    def check_login(self) -> None:
+        """See whether the address and the login are right, without a topic: what a role may do is not asked."""
+        self._call("GET", "admin/v2/clusters", fine=(HTTPStatus.NOT_FOUND,))
+
+    def tenants(self) -> list[str]:
+        """The tenants; who runs the cluster may have kept them for itself, which is AccessError."""
+        return sorted(self._get("admin/v2/tenants") or ())
+
+    def namespaces(self, tenant: str) -> list[str] | None:
+        """The namespaces of a tenant, without its name; None where there is no such tenant."""
+        found = self._get(f"admin/v2/namespaces/{quote(tenant, safe='')}")
+        return None if found is None else sorted(each.partition("/")[2] for each in found)
+
+    def subscriptions(self, topic: str) -> list[str]:
+        """The durable subscriptions of a topic or of all its partitions; none for a topic that is not there."""
+        return sorted(self._get(f"{_path(TopicPartition.parse(topic))}/subscriptions") or ())
+
     def message_ttl(self, topic: str) -> int:
         """Seconds after which messages of a topic expire, acknowledged or not; 0 for never."""
         return int(self._get(f"{_path(TopicPartition(topic))}/messageTTL?applied=true") or 0)

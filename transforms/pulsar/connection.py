@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from transforms.errors import ConfigurationError
 
@@ -93,14 +94,27 @@ def read_token(reference: str) -> str:
     raise ConfigurationError(f"--token: not a reference. {_FORMS}")
 
 
+def token_subject(reference: str) -> str | None:
+    """The role to which the token of a reference belongs; None where it is not here, or does not tell."""
+    try:
+        subject = _claims(read_token(reference))["sub"]
+    except (ConfigurationError, ValueError, KeyError, TypeError, IndexError):
+        return None
+    return subject if isinstance(subject, str) else None
+
+
+def _claims(token: str) -> Any:
+    payload = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+
+
 def token_fault(token: str) -> str:
     """What can be told of a token that was refused, in a sentence that repeats nothing of it but its last day."""
     parts = token.split(".")
     if len(parts) != _TOKEN_PARTS or not all(parts):
         return "It has not the form of a role's key: three parts with dots between them."
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        expires = datetime.fromtimestamp(claims["exp"], timezone.utc)
+        expires = datetime.fromtimestamp(_claims(token)["exp"], timezone.utc)
     except (ValueError, KeyError, TypeError, OverflowError, OSError):
         expires = None
     if expires is not None and expires <= datetime.now(timezone.utc):

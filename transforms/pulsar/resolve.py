@@ -6,9 +6,10 @@ to the run, whatever its publish time; nothing is filtered out that a cumulative
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from functools import partial
 
 from transforms.at_once import at_once
@@ -32,6 +33,28 @@ _OPERATION_TIMEOUT = 8
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """What earlier runs have stored of a partition: all from ``origin`` up to before ``upto``.
+
+    ``origin`` is EARLIEST where nothing before it was left to be read.
+    """
+
+    origin: Position
+    upto: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """A run that goes on where others ended. A partition that they did not see is read from its beginning."""
+
+    stored: Mapping[TopicPartition, Stored]
+    ended: datetime
+    """When the last of them had found its end."""
+    recreate_subscription: bool = False
+    """Whether a subscription that was there, and is gone, is created again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What a run is asked to read."""
 
@@ -46,6 +69,12 @@ class Request:
     compacted: bool = False
     pattern: TopicPattern | None = None
     """More topics: those that match at the moment."""
+    beside: bool = False
+    """The run is made beside others that have a subscription, which it neither needs nor moves."""
+    stretches: Mapping[TopicPartition, tuple[Position, Position]] | None = None
+    """From where up to before where each partition is read, in place of ``start`` and ``end``; nothing of others."""
+    resume: Resume | None = None
+    """Where earlier runs have come to; ``start`` is that of the first of them, and counts no more."""
 
     @property
     def namespace(self) -> str:
@@ -53,6 +82,22 @@ class Request:
         if self.pattern is not None:
             return self.pattern.namespace
         return self.topics[0].removeprefix("persistent://").rpartition("/")[0]
+
+    def stored_before(self, partition: TopicPartition) -> Stored | None:
+        """What earlier runs have stored of it."""
+        return self.resume.stored.get(partition) if self.resume is not None else None
+
+    def of(self, partition: TopicPartition) -> Request:
+        """The same for one partition, where it starts by itself."""
+        if self.stretches is not None:
+            start, stop = self.stretches.get(partition, (EARLIEST, EARLIEST))
+            return replace(self, start=Point(message=start), end=Point(behind=stop))
+        if self.resume is None:
+            return self
+        before = self.stored_before(partition)
+        if before is None or before.upto == EARLIEST:
+            return replace(self, start=EARLIEST_POINT)
+        return replace(self, start=Point(message=before.upto))
 
     def all_topics(self) -> list[str]:
         """The topics there are now. Raises as ``TopicPattern.matches`` does."""
@@ -112,7 +157,7 @@ def secure(request: Request, found: Resolution) -> Resolution:
 
 def _resolved(request: Request, partitions: Sequence[TopicPartition], *, create: bool) -> Resolution:
     resolution = Resolution()
-    if request.subscription is None:
+    if request.subscription is None and not request.beside:
         resolution.warnings.append(
             "no --subscription: the broker deletes messages as its retention says, read or not, and without a "
             "subscription nothing keeps them until they are stored. A connected reader protects nothing."
@@ -166,13 +211,19 @@ class _Subscription:
 def _subscription(
     client: PulsarClient, request: Request, partition: TopicPartition, behind_last: Position | None, create: bool
 ) -> _Subscription:
-    name = request.subscription
+    name, before = request.subscription, request.stored_before(partition)
     if name is None:
         return _Subscription(behind_last)
     state = subscription_state(request.connection, partition, name)
     if state is SubscriptionState.FORBIDDEN:
         raise forbidden(partition, name)
     missing = state is SubscriptionState.MISSING
+    if missing and before is not None and not (request.resume and request.resume.recreate_subscription):
+        raise SourceError(
+            f"{partition.name}: the subscription {name} is gone; somebody has deleted it, or it has expired. What came "
+            f"behind {before.upto}, where the last run ended, may be deleted any moment. Run once with "
+            "--recreate-subscription: it goes on there, and tells what is gone."
+        )
     if missing and not create:
         return _Subscription(behind_last, missing=True, at_start=_admin_creates(request))
     at_start = missing and _admin_creates(request) and _create(client, request, partition)
@@ -183,7 +234,11 @@ def _subscription(
 
 
 def _resolve_partition(client: PulsarClient, request: Request, partition: TopicPartition, create: bool) -> Resolution:
-    resolution = Resolution()
+    resolution, request = Resolution(), request.of(partition)
+    if request.stretches is not None and request.start.message == request.end.behind:
+        resolution.ranges.append(PartitionRange(partition, EARLIEST, EARLIEST))
+        return resolution
+    before = request.stored_before(partition)
     # First, because what is asked next must not create the topic.
     ends = partition_ends(request.connection, partition)
     subscription = _subscription(client, request, partition, ends.behind_last, create)
@@ -194,16 +249,18 @@ def _resolve_partition(client: PulsarClient, request: Request, partition: TopicP
         resolution.missing.add(partition)
     first = _first(client, request, partition) if behind_last is not None else None
     if behind_last is None or first is None:
-        if request.start.message is not None:
-            _trimmed(request, resolution, partition, request.start.message, None)
-        resolution.ranges.append(PartitionRange(partition, EARLIEST, EARLIEST))
+        _nothing_there(request, resolution, partition, before)
         return resolution
+    if before is not None and before.upto > behind_last:
+        raise _another_topic(partition, before.upto, behind_last)
     if subscription.missing:
         stands = behind_last if request.start.word == "latest" else first  # where subscribing will create it
     stop = _stop(client, request, partition, behind_last)
     start = _start(client, request, partition, first, behind_last, stands)
     if start.ledger < first.ledger:
-        if request.start.message is not None:
+        if before is not None:
+            _ledger_gone(request, resolution, partition, before.upto, first, stands)
+        elif request.start.message is not None:
             _trimmed(request, resolution, partition, start, first)
         start = first
     if request.end.behind is not None and request.end.behind > behind_last:
@@ -211,17 +268,31 @@ def _resolve_partition(client: PulsarClient, request: Request, partition: TopicP
             f"{partition.name}: --end={request.end} lies behind the last message; the run ends with that one."
         )
     resolution.ranges.append(PartitionRange(partition, start, max(start, stop)))
-    if request.subscription is not None:
-        # Before the first message there is nothing to be acknowledged by mistake.
-        if subscription.at_start or start <= first or (stands is not None and stands >= start):
-            resolution.acknowledge.add(partition)
-        else:
-            resolution.warnings.append(
-                f"{partition.name}: subscription {request.subscription} stands at {stands}, before the start {start}. "
-                "What lies between is not read, so nothing is acknowledged there; run with --start=subscription to "
-                "move it."
-            )
+    # Before the first message there is nothing to be acknowledged by mistake.
+    covered = start if before is None else before.origin
+    if subscription.at_start or start <= first or (stands is not None and stands >= covered):
+        resolution.acknowledge.add(partition)
+    elif request.subscription is not None:
+        resolution.warnings.append(
+            f"{partition.name}: subscription {request.subscription} stands at {stands}, before the start {start}. "
+            "What lies between is not read, so nothing is acknowledged there; run with --start=subscription to move it."
+        )
     return resolution
+
+
+def _nothing_there(request: Request, resolution: Resolution, partition: TopicPartition, before: Stored | None) -> None:
+    if before is None and request.start.message is not None:
+        _trimmed(request, resolution, partition, request.start.message, None)
+    empty = EARLIEST if before is None else before.upto
+    resolution.ranges.append(PartitionRange(partition, empty, empty))
+
+
+def _another_topic(partition: TopicPartition, upto: Position, behind_last: Position) -> SourceError:
+    return SourceError(
+        f"{partition.name}: the last run ended at {upto}, and the topic ends before that, at {behind_last}. It was "
+        "deleted and created again, or this is another cluster. If that is meant, forget the positions: then it is "
+        "read from its start point."
+    )
 
 
 def _admin_creates(request: Request) -> bool:
@@ -296,15 +367,48 @@ def _stop(client: PulsarClient, request: Request, partition: TopicPartition, beh
     return behind_last if behind is None else min(behind, behind_last)
 
 
+def _ledger_gone(
+    request: Request,
+    resolution: Resolution,
+    partition: TopicPartition,
+    start: Position,
+    first: Position,
+    stands: Position | None,
+) -> None:
+    """The ledger in which earlier runs ended is gone, which is as it should be if it held nothing more.
+
+    The subscription kept what was not stored, unless something else moved it: a person, or the message TTL, which acts
+    on messages older than itself. That it was moved shows where it stands behind the first message that is there.
+    """
+    if stands is not None and stands > first:
+        _trimmed(request, resolution, partition, start, first)
+    elif request.connection.admin_url is None:
+        resolution.warnings.append(
+            f"{partition.name}: the ledger in which the last run ended is gone. The subscription kept what was not "
+            "stored, if no message TTL moved it; with --admin_url that is known."
+        )
+    elif request.resume is not None:
+        ttl = PulsarAdmin(request.connection).message_ttl(partition.topic)
+        if 0 < ttl <= (datetime.now(timezone.utc) - request.resume.ended).total_seconds():
+            _trimmed(request, resolution, partition, start, first, certain=False)
+
+
 def _trimmed(
-    request: Request, resolution: Resolution, partition: TopicPartition, start: Position, first: Position | None
+    request: Request,
+    resolution: Resolution,
+    partition: TopicPartition,
+    start: Position,
+    first: Position | None,
+    *,
+    certain: bool = True,
 ) -> None:
     there = f"the first one still there is {first}" if first is not None else "it holds none any more"
-    said = f"{partition.name}: messages from {start} on have been deleted by the broker; {there}."
+    verb = "have" if certain else "may have"
+    said = f"{partition.name}: messages from {start} on {verb} been deleted by the broker; {there}."
     if not request.continue_trimmed:
         raise TrimmedError(f"{said} Start there, or give --on_trimmed=continue to go on with a gap.")
     resolution.warnings.append(said)
-    resolution.gaps.append(Gap(partition, start, first or start))
+    resolution.gaps.append(Gap(partition, start, first or start, certain))
 
 
 def topic_names(topics: Iterable[str]) -> tuple[str, ...]:

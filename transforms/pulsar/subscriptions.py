@@ -68,6 +68,24 @@ def subscription_state(connection: PulsarConnection, partition: TopicPartition, 
     return patiently(ask)
 
 
+def delete_subscription(connection: PulsarConnection, partition: TopicPartition, subscription: str) -> bool:
+    """Delete a durable subscription; False where there is none. Raises as ``partition_ends`` does.
+
+    One that another consumer uses is not deleted: AccessError or SourceError says so.
+    """
+    if subscription_state(connection, partition, subscription) is not SubscriptionState.THERE:
+        return False
+    ours = subscribe_command(partition, subscription, durable=True)
+
+    def ask() -> bool:
+        with explained(partition, subscription), owner(connection, partition) as broker:
+            broker.request(wire.Kind.SUBSCRIBE, ours)
+            broker.request(wire.Kind.UNSUBSCRIBE, {1: CONSUMER, 2: 2})
+            return True
+
+    return patiently(ask)
+
+
 def cursor_of(connection: PulsarConnection, partition: TopicPartition, subscription: str) -> dict[str, Any]:
     """What admin REST tells of a subscription; empty without ``admin_url``, or where it is not told."""
     if connection.admin_url is None:

@@ -51,6 +51,7 @@ class Kind(enum.IntEnum):
     MESSAGE = 9
     ACK = 10
     FLOW = 11
+    UNSUBSCRIBE = 12
     SUCCESS = 13
     ERROR = 14
     CLOSE_CONSUMER = 16
