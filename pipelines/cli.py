@@ -8,24 +8,21 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import platform
-import re
 import sys
-import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
+from pipelines.commands import rules, runs, serve, words
+from pipelines.commands.shown import told
+from pipelines.commands.words import with_hyphens, with_underscores
 from pipelines.parser import job_parser
 
 PACKAGE = "tdmq-backup"
@@ -43,7 +40,11 @@ app = typer.Typer(
 stream = typer.Typer(
     help="Look at the jobs of a Flink cluster, and stop one.", no_args_is_help=True, rich_markup_mode=None
 )
+app.add_typer(rules.app, name="rule")
 app.add_typer(stream, name="stream")
+app.command()(runs.run)
+app.command()(runs.log)
+app.command()(serve.serve)
 
 FlinkMaster = Annotated[
     str, typer.Option(envvar="FLINK_MASTER", metavar="URL", help="The job manager's REST: http://HOST:8081.")
@@ -88,33 +89,9 @@ def _top(
     """Options of the command itself."""
 
 
-@dataclass(frozen=True)
-class Offer:
-    """What the shell may put in the place of a word, in the form in which Typer hands it on."""
-
-    value: str
-    help: str | None = None
-    type: str = "plain"
-
-
-class _Backup(TyperCommand):
-    """Leaves its words to the job's parser, and completes them by it."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        rest = super().parse_args(ctx, args)
-        # Nothing begins an option that completion may take apart: it would drop the name before an equals sign.
-        ctx._opt_prefixes = set()
-        return rest
-
-    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        return offers(ctx.args, incomplete)
-
-
 @app.command(
-    cls=_Backup,
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
-    options_metavar="OPTIONS",
+    cls=words.taken_by(job_parser),
+    **words.ALL_WORDS,
 )
 def backup(context: typer.Context) -> None:
     """Copy topics to a COS bucket or a folder."""
@@ -146,7 +123,7 @@ def list_streams(flink_master: FlinkMaster, as_json: AsJson = False) -> None:
     """Show the jobs of the cluster."""
     from pipelines.flink import FlinkCluster
 
-    with _told():
+    with told():
         jobs = FlinkCluster(flink_master).jobs()
         if as_json:
             print(json.dumps([asdict(job) for job in jobs]))
@@ -170,7 +147,7 @@ def stop_stream(
     from pipelines.flink import FlinkCluster
     from transforms.errors import FlinkError
 
-    with _told():
+    with told():
         cluster = FlinkCluster(flink_master)
         job = cluster.find(name)
         if job is None or job.ended:
@@ -189,19 +166,6 @@ def stop_stream(
             print(f"{job.name} has ended with a savepoint. A new job goes on with --savepoint-path={place}")
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """Errors of ours as a sentence on stderr, with their exit code."""
-    from transforms.errors import BackupError
-
-    try:
-        yield
-    except BackupError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        raise typer.Exit(error.exit_code) from None
-
-
 @app.command()
 def version() -> None:
     """Show the versions of this tool and of what it runs on."""
@@ -209,47 +173,6 @@ def version() -> None:
     for name in _LIBRARIES:
         print(f"{name} {_version(name)}")
     print(f"Python {platform.python_version()}")
-
-
-def with_underscores(argument: str) -> str:
-    """The job's spelling of an argument: ``--service-url=…`` becomes ``--service_url=…``. Values stay as they are."""
-    if not argument.startswith("--"):
-        return argument
-    name, equals, value = argument.partition("=")
-    return f"--{name[2:].replace('-', '_')}{equals}{value}"
-
-
-def with_hyphens(text: str) -> str:
-    """The same text, with the names of options in it in this command's spelling."""
-    return re.sub(r"(?<![\w-])--[a-z]+(?:_[a-z]+)+\b", lambda found: found[0].replace("_", "-"), text)
-
-
-def offers(before: Sequence[str], word: str) -> list[Offer]:
-    """What may be put in the place of ``word``, behind the words ``before``: an option, or its value.
-
-    Nothing where many values are right; shells offer files there.
-    """
-    options = {
-        with_hyphens(name): action
-        for action in job_parser()._actions
-        for name in action.option_strings
-        if name.startswith("--")
-    }
-    # Bash makes a word of its own of an equals sign.
-    words = [each for each in before if each != "="]
-    name, equals, value = word.partition("=")
-    asked, start = (name, name + equals) if name and equals else (words[-1] if words else "", "")
-    option = options.get(with_hyphens(asked))
-    if option is not None and option.nargs != 0:
-        typed = value if equals else word
-        return [Offer(start + choice) for choice in option.choices or () if choice.startswith(typed)]
-    given = {with_hyphens(each.partition("=")[0]) for each in words}
-    return [
-        # Typer breaks the lines of longer texts, which shells would take for further offers.
-        Offer(name, textwrap.shorten(option.help or "", 40, placeholder="…"))
-        for name, option in options.items()
-        if name.startswith(word) and (name not in given or isinstance(option, argparse._AppendAction))
-    ]
 
 
 def _backup_help() -> str:

@@ -98,17 +98,22 @@ def _settings(
 
 def stream(config: BackupConfig, name: str, resolution: Resolution, cluster: FlinkCluster) -> None:
     """Run a backup without an end; returns when somebody has stopped the job. Raises BackupError where it failed."""
+    signals.stands(partial(_stopped, cluster, name))
+    found = submit(config, name, resolution, cluster)
+    _log.info("Flink job %s (%s) runs; stop it with Ctrl-C, or with tdmq-backup stream stop %s", found.id, name, name)
+    partitions = [each.partition for each in resolution.ranges]
+    watch(cluster, found.id, partitions, partial(ends_of, config.connection, partitions))
+
+
+def submit(config: BackupConfig, name: str, resolution: Resolution, cluster: FlinkCluster) -> FlinkJob:
+    """Start a job without an end under that name; returns when Flink has it. Raises BackupError."""
     beginning = Beginning(tuple((each.partition, each.start) for each in resolution.ranges))
     spread = _parallelism(config, cluster, len(resolution.ranges))
     pipeline = beam.Pipeline(options=PipelineOptions(runner_options(config, name, spread)))
     read, write = _settings(config, name, len(resolution.ranges), spread)
     job.add_stream(pipeline, beginning, config, read, write)
     _log.info("what Flink is told: %s", what_is_set(config, spread))
-    signals.stands(partial(_stopped, cluster, name))
-    found = _submitted(cluster, pipeline.run(), name)
-    _log.info("Flink job %s (%s) runs; stop it with Ctrl-C, or with tdmq-backup stream stop %s", found.id, name, name)
-    partitions = [each.partition for each in resolution.ranges]
-    watch(cluster, found.id, partitions, partial(ends_of, config.connection, partitions))
+    return _submitted(cluster, pipeline.run(), name)
 
 
 def ends_of(

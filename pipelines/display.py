@@ -50,7 +50,7 @@ def shown(progress: Progress, ranges: list[PartitionRange], place: Console, *, l
         display = Live(
             get_renderable=view.picture, console=place, refresh_per_second=1 / _REFRESH_SECONDS, transient=True
         )
-        with display, signals.ended_by(display.stop):
+        with display, signals.ended_by(lambda _sentence, _code: display.stop()):
             yield
         return
 

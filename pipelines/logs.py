@@ -12,8 +12,10 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import IO, Any
 
 FORMATS = ("text", "json")
@@ -49,8 +51,11 @@ _form = "text"
 _client_log: _ClientLog | None = None
 
 
-def set_up(level: str, form: str) -> None:
-    """Log from ``level`` on, as ``text`` or ``json``. May be called again; the last call counts."""
+def set_up(level: str, form: str, *, client: bool = True) -> None:
+    """Log from ``level`` on, as ``text`` or ``json``. May be called again; the last call counts.
+
+    ``client``: also what pulsar-client says, which loads it.
+    """
     global _form, _client_log  # noqa: PLW0603 - stderr is a matter of the process
     _form = form
     handler = _StderrHandler()
@@ -62,8 +67,22 @@ def set_up(level: str, form: str) -> None:
     if level != "DEBUG":
         # Beam logs what a job server says without a name.
         handler.addFilter(lambda record: record.name != "root")
-    if _client_log is None:
+    if client and _client_log is None:
         _client_log = _ClientLog()
+
+
+@contextmanager
+def copied_to(path: Path) -> Iterator[Callable[[str], None]]:
+    """Keep a copy of the log in a file while the body runs; gives what writes there alone. Raises OSError."""
+    with path.open("a", encoding="utf-8", buffering=1) as file:
+        handler = logging.StreamHandler(file)
+        handler.setFormatter(_TextFormatter(_TEXT))
+        root = logging.getLogger()
+        root.addHandler(handler)
+        try:
+            yield lambda text: print(cleaned(text), file=file)
+        finally:
+            root.removeHandler(handler)
 
 
 def set_up_worker() -> None:

@@ -50,11 +50,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print, so that it is told as all errors are."""
-        said = re.sub(r"^argument (--\w+):", r"\1:", message).replace("expected one argument", "needs a value")
+        said = re.sub(r"^argument (--[\w-]+):", r"\1:", message).replace("expected one argument", "needs a value")
         raise ConfigurationError(f"{said}. --help lists the options.")
 
 
-class _Help(argparse.HelpFormatter):
+class Help(argparse.HelpFormatter):
     """Shows defaults where there are any, and breaks lines at blanks only, so that what is copied is right."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
@@ -100,7 +100,7 @@ def job_parser() -> Parser:
         "in a COS bucket or a folder. Running it again completes what is missing, and writes nothing twice.",
         epilog=_EPILOG,
         allow_abbrev=False,
-        formatter_class=_Help,
+        formatter_class=Help,
     )
     # From Python 3.14 on help has colours, which the spelling of names and the width of lines would have to know of.
     vars(parser)["color"] = False

@@ -29,7 +29,7 @@ def _at_first() -> str:
 
 _lock = threading.Lock()
 _where: Callable[[], str] = _at_first
-_before_the_end: list[Callable[[], None]] = []
+_before_the_end: list[Callable[[str, int], object]] = []
 _result: int | None = None
 _wakeup: socket.socket | None = None
 _heard = 0
@@ -59,8 +59,11 @@ def stands(where: Callable[[], str] = _at_first) -> None:
 
 
 @contextmanager
-def ended_by(action: Callable[[], None]) -> Iterator[None]:
-    """While the body runs, do this before a signal ends the process, such as giving the terminal back."""
+def ended_by(action: Callable[[str, int], object]) -> Iterator[None]:
+    """While the body runs, do this before a signal ends the process, such as giving the terminal back.
+
+    It is called with the sentence that the process ends with, and its exit code.
+    """
     _before_the_end.append(action)
     try:
         yield
@@ -97,6 +100,6 @@ def _end(hearing: socket.socket) -> None:
             sentence = f"{_WORDS[signal.Signals(number)]} {_where()}"
             logs.hush()
             for action in reversed(_before_the_end):
-                action()
+                action(sentence, 128 + number)
             logs.tell(sentence, 128 + number)
         os._exit(128 + number)

@@ -66,11 +66,21 @@ def explained(text: str) -> BackupError:
     return FlinkError(f"the Flink job failed: {reason}. Look at its log.")
 
 
-def watch(cluster: FlinkCluster, job_id: str, partitions: Sequence[TopicPartition], ends: AskEnds) -> None:
-    """Follow a job until it has ended, and say what an operator should know. Raises what it failed with for good."""
+def watch(
+    cluster: FlinkCluster,
+    job_id: str,
+    partitions: Sequence[TopicPartition],
+    ends: AskEnds,
+    also: Callable[[], object] = lambda: None,
+) -> None:
+    """Follow a job until it has ended, and say what an operator should know. Raises what it failed with for good.
+
+    ``also`` is called every few seconds; what it raises is passed on.
+    """
     state = ""
     parts = (Restarts(cluster), Gaps(cluster, partitions), Health(cluster, ends))
     while True:
+        also()
         try:
             found = cluster.find(job_id)
         except FlinkError as error:
