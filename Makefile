@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test torture soak errors fuzz check benchmark clean
+.PHONY: help venv demo playground test torture soak errors fuzz check benchmark clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ $(VENV)/.demo: requirements.txt setup.py
 demo: $(VENV)/.demo ## back up a live topic on this machine: no account, no Java
 	$(BIN)/python -m pipelines.demo
 
+playground: venv ## a Pulsar cluster and a bucket on this machine, until Ctrl-C, to try rules on (needs Java and Maven)
+	$(BIN)/python -m transforms.testing.fetch
+	$(BIN)/python -m transforms.testing.playground
+
 # Test processes, each with servers of its own: about 3 GB and one core each.
 TESTERS := 2
 
@@ -36,9 +40,9 @@ test: venv ## all tests, against a real Pulsar broker and a real Flink (needs Ja
 
 SEED := 1
 
-torture: venv ## the tests of tests/torture in full; SEED=N repeats one (needs Java and Maven; two hours)
+torture: venv ## the tests of tests/torture, and of many at one store, in full; SEED=N repeats one (needs Java and Maven; two hours)
 	$(BIN)/python -m transforms.testing.fetch
-	$(BIN)/python -m pytest tests/torture --torture --seed=$(SEED)
+	$(BIN)/python -m pytest tests/torture tests/pipelines/rules/test_store_at_once.py --torture --seed=$(SEED)
 
 MINUTES := 30
 

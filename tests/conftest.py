@@ -43,6 +43,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group("flink" if item in on_flink else item.path.name))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse versions of pytest and pytest-xdist that do not fit: groups that are not made would go unnoticed."""
+    if hasattr(session.config, "workerinput"):
+        ungrouped = [item.nodeid for item in session.items if "@" not in item.nodeid]
+        assert not ungrouped, f"pytest-xdist has put these tests into no group: {ungrouped[:3]}"
+
+
 _run = uuid.uuid4().hex[:6]
 _numbers = itertools.count(1)
 
@@ -97,7 +105,7 @@ def topic(broker: PulsarStandalone) -> Callable[..., str]:
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the person who runs the tests has set for real clusters and buckets must not reach a test."""
     for name in list(os.environ):
-        if name.startswith(("COS_", "PULSAR_")):
+        if name.startswith(("COS_", "PULSAR_", "TDMQ_BACKUP_", "PG")):
             monkeypatch.delenv(name)
 
 

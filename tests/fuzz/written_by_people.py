@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from pipelines.cli import with_hyphens, with_underscores
+from pipelines.commands.words import with_hyphens, with_underscores
 from pipelines.logs import asked_format, cleaned
 from pipelines.options import duration, parse_options, size
 from pipelines.parser import job_parser

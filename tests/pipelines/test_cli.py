@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines import cli
-from pipelines.cli import with_hyphens
+from pipelines.commands.words import with_hyphens, with_underscores
 from pipelines.options import parse_options
 from pipelines.parser import job_parser
 
@@ -84,7 +84,7 @@ DEFECT = """
 import sys, uuid
 right = uuid.uuid4
 def uuid4():
-    if sys._getframe(1).f_globals["__name__"] == "pipelines.backup":
+    if sys._getframe(1).f_globals["__name__"] == "pipelines.run_names":
         raise LookupError("no such thing\\nAuthorization: Bearer SECRET, refused")
     return right()
 uuid.uuid4 = uuid4
@@ -165,7 +165,7 @@ def test_examples_of_the_help_are_accepted(
     for example in examples:
         words = example.replace("\\\n", "").split()
         assert words == [spelled(word) for word in words]
-        parse_options([cli.with_underscores(word) for word in words])
+        parse_options([with_underscores(word) for word in words])
 
 
 def test_help_lists_the_commands_and_loads_no_beam() -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Flink
 from tests.pipelines.backups import Bucket, arguments, backup, refused, run_job
 from tests.pipelines.producing import numbered, send
 from tests.pipelines.reading_back import (
@@ -25,6 +24,7 @@ from tests.pipelines.reading_back import (
 )
 from tests.pipelines.streams import GRANULARITY, Stream
 from transforms.testing.cos_faults import ALWAYS
+from transforms.testing.flink_workers import Flink
 from transforms.testing.pulsar_admin import PulsarAdmin
 
 SUBSCRIPTION = "ours"

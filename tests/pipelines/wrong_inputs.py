@@ -237,9 +237,20 @@ def main() -> int:
                 if not fits(made, case, outcome) or "Traceback" in outcome.stderr or outcome.seconds > SECONDS:
                     wrong.append(case.name)
                 table.add_row(case.name, str(outcome.code), f"{outcome.seconds:.1f}", "\n".join(outcome.lines))
+    from tests.pipelines.rules import wrong_rules
+
+    with tempfile.TemporaryDirectory() as folder:
+        for each in wrong_rules.CASES:
+            begun = time.monotonic()
+            said = wrong_rules.play(each, Path(folder), f"sqlite:///{folder}/rules.sqlite3")
+            if not wrong_rules.fits(each, said, Path(folder)):
+                wrong.append(each.name)
+            seconds = f"{time.monotonic() - begun:.1f}"
+            table.add_row(f"rule: {each.name}", str(said.code), seconds, "\n".join(said.sentences))
+    count = len(cases) + len(wrong_rules.CASES)
     console = Console(width=WIDTH, markup=False, highlight=False)
     console.print(table)
-    console.print(f"{len(cases)} cases, {len(cases) - len(wrong)} as they should be. {', '.join(wrong)}")
+    console.print(f"{count} cases, {count - len(wrong)} as they should be. {', '.join(wrong)}")
     return 1 if wrong else 0
 
 

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -293,6 +294,16 @@ class Attempt:
     def seconds(self) -> float:
         """Since its start."""
         return time.monotonic() - self._began
+
+    @property
+    def listens(self) -> bool:
+        """Whether SIGTERM reaches our code: the interpreter itself needs a moment until anybody can listen."""
+        try:
+            status = Path(f"/proc/{self.process.pid}/status").read_text()
+        except FileNotFoundError:
+            return False
+        caught = next((line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), "0")
+        return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
     @property
     def wrote(self) -> int:

@@ -105,14 +105,13 @@ def test_runs_that_are_asked_to_end_at_random_moments_say_where_they_stand(tortu
         if hanging:
             ordeal.bucket.server.faults.add("hang", operation="PutObject", key="*.avro", nth=source.randint(1, 10))
         run = ordeal.start()
-        # Python itself needs a moment until anybody can listen.
-        moment = source.uniform(0.4, 4.0)
+        moment = source.uniform(0.2, 4.0)
         if source.random() < 0.6:
             run.until(lambda run=run: run.wrote > 0, timeout=60) if not hanging else run.until(
                 lambda: ordeal.bucket.server.faults.played > 0, timeout=60
             )
             moment = run.seconds + source.uniform(0, 2.0)
-        run.until(lambda run=run, moment=moment: run.seconds >= moment)
+        run.until(lambda run=run, moment=moment: run.listens and run.seconds >= moment)
         ended = run.end(number)
         ordeal.bucket.server.faults.clear()
         ordeal.bucket.server.faults.played = 0
