@@ -10,7 +10,8 @@
     │   ├── TopicNotFoundError         the topic does not exist
     │   └── TrimmedError               the broker has already deleted what was to be read
     ├── DestinationError           5   the bucket or the folder
-    │   └── ObjectConflictError        the name is taken by other content
+    │   ├── ObjectConflictError        the name is taken by other content
+    │   └── DamagedError               what is stored cannot be read back
     └── FlinkError                     the Flink cluster
 
 Every message is a sentence for the person who runs the job: what was wrong, with the value, and
@@ -79,6 +80,10 @@ class DestinationError(BackupError):
 
 class ObjectConflictError(DestinationError):
     """The name is taken by an object with other content, which is never overwritten."""
+
+
+class DamagedError(DestinationError):
+    """An object of a backup does not hold what its name says, or cannot be decoded."""
 
 
 class FlinkError(BackupError):

@@ -58,10 +58,10 @@ _SDK_LOGGERS = ("qcloud_cos", "qcloud_cos.cos_auth", "qcloud_cos.cos_client")
 
 
 @dataclass(frozen=True)
-class ListedKeys:
-    """A page of a listing; ``next_marker`` is None on the last one."""
+class ListedPage:
+    """A page of a listing: (key, size); ``next_marker`` is None on the last one."""
 
-    keys: Sequence[str]
+    objects: Sequence[tuple[str, int]]
     next_marker: str | None
 
 
@@ -120,16 +120,17 @@ class CosClient:
                 return None
             raise
 
-    def get(self, key: str, start: int = 0) -> tuple[Mapping[str, str], Iterator[bytes]]:
-        """Read an object from byte ``start`` on; gives the headers and the content piece by piece.
+    def get(self, key: str, start: int = 0, stop: int | None = None) -> tuple[Mapping[str, str], Iterator[bytes]]:
+        """Read an object from byte ``start`` to before ``stop``; gives the headers and the content piece by piece.
 
         The content may end early without an error: compare with ``content-length``.
         """
-        wanted = {"Range": f"bytes={start}-"} if start else {}
+        last = "" if stop is None else stop - 1
+        wanted = {"Range": f"bytes={start}-{last}"} if start or stop is not None else {}
         answer = self._do("GetObject", key, lambda sdk: sdk.get_object(self._bucket, key, **wanted))
         return answer, self._pieces(key, answer["body"])
 
-    def list(self, prefix: str, marker: str) -> ListedKeys:
+    def list(self, prefix: str, marker: str) -> ListedPage:
         """List up to 1,000 keys after ``marker``, in the order of their UTF-8 bytes."""
         answer = self._do(
             "GetBucket",
@@ -137,9 +138,9 @@ class CosClient:
             lambda sdk: sdk.list_objects(self._bucket, prefix, Marker=marker),
             wanted="istruncated",
         )
-        keys = [entry["Key"] for entry in answer.get("contents", ())]
+        objects = [(entry["Key"], int(entry["Size"])) for entry in answer.get("contents", ())]
         truncated = answer.get("istruncated") == "true"
-        return ListedKeys(keys, (answer.get("nextmarker") or keys[-1]) if truncated else None)
+        return ListedPage(objects, (answer.get("nextmarker") or objects[-1][0]) if truncated else None)
 
     def delete(self, key: str) -> None:
         """Delete an object. One that is not there is no error."""

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
@@ -22,6 +23,7 @@ from transforms.cos.retry import (
     RetryPolicy,
     may_have_happened,
 )
+from transforms.cos.store import ObjectHead, StoredSize
 from transforms.cos.together import AbandonedError, as_part, pause
 from transforms.errors import AccessError, DestinationError, ObjectConflictError
 
@@ -91,11 +93,29 @@ class CosStore:
 
     def list_keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with ``prefix``, in the order of their UTF-8 bytes; 1,000 to a request."""
-        marker: str | None = ""
+        for found in self.list_objects(prefix):
+            yield found.key
+
+    def list_objects(self, prefix: str, after: str = "") -> Iterator[StoredSize]:
+        """All objects whose keys begin with ``prefix`` and come behind ``after``; 1,000 to a request."""
+        marker: str | None = after
         while marker is not None:
             page = self._call(partial(self._client.list, prefix, marker))
-            yield from page.keys
+            yield from map(StoredSize._make, page.objects)
             marker = page.next_marker
+
+    def head(self, key: str) -> ObjectHead | None:
+        """What is known of an object; None if there is none."""
+        head = self._call(lambda: self._client.head(key))
+        if head is None:
+            return None
+        crc = head.get(_CRC_HEADER)
+        return ObjectHead(
+            int(head["content-length"]),
+            parsedate_to_datetime(head["last-modified"]).timestamp(),
+            None if crc is None else int(crc),
+            {name.removeprefix(META): value for name, value in head.items() if name.startswith(META)},
+        )
 
     def put(self, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:
         """Write a whole object with one PUT; True if it was created, False if an equal one stood there already.
@@ -152,16 +172,18 @@ class CosStore:
 
         self._call(attempt)
 
-    def read(self, key: str) -> Iterator[bytes]:
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Read an object piece by piece, going on where a connection broke.
 
-        Raises DestinationError after the last piece where the CRC64 is not that of the object.
+        Raises DestinationError after the last piece where all of it was read, and the CRC64 is not that of the object.
         """
-        size, expected, crc, place, fruitless = None, None, crc64_of.xz(b""), 0, 0
+        size, expected, crc, place, fruitless = None, None, crc64_of.xz(b""), start, 0
         while size is None or place < size:
-            headers, pieces = self._call(partial(self._client.get, key, place))
+            headers, pieces = self._call(partial(self._client.get, key, place, stop))
             if size is None:
-                size, expected = int(headers["content-length"]), headers.get(_CRC_HEADER)
+                size = start + int(headers["content-length"])
+                # Of the whole object, whatever part of it was asked for.
+                expected = headers.get(_CRC_HEADER) if start == 0 and stop is None else None
             before = place
             try:
                 for piece in pieces:

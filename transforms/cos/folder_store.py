@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from fastcrc import crc64 as crc64_of
 
+from transforms.cos.store import ObjectHead, StoredSize
 from transforms.errors import AccessError, BackupError, DestinationError, ObjectConflictError
 
 _CHUNK = 1 << 20
@@ -44,6 +45,23 @@ class FolderStore:
         start = prefix.rpartition("/")[0]
         with self._explained("list"):
             yield from self._walk(self._path(start) if start else self._folder, f"{start}/" if start else "", prefix)
+
+    def list_objects(self, prefix: str, after: str = "") -> Iterator[StoredSize]:
+        """All files whose keys begin with ``prefix`` and come behind ``after``, in the order of ``list_keys``."""
+        mark = os.fsencode(after)
+        for key in self.list_keys(prefix):
+            if os.fsencode(key) > mark:
+                with self._explained(key):
+                    yield StoredSize(key, self._path(key).stat().st_size)
+
+    def head(self, key: str) -> ObjectHead | None:
+        """Give size and time of a file; None if there is none. A folder keeps neither CRC64 nor metadata."""
+        with self._explained(key):
+            path = self._path(key)
+            if not path.is_file():
+                return None
+            found = path.stat()
+            return ObjectHead(found.st_size, found.st_mtime, None, {})
 
     def put(self, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:
         """Write a whole object; True if it was created, False if a file with equal bytes stood there already."""
@@ -88,10 +106,13 @@ class FolderStore:
     def abort_upload(self, key: str, upload: str) -> None:
         """Do nothing: there are no uploads."""
 
-    def read(self, key: str) -> Iterator[bytes]:
-        """Read an object piece by piece."""
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Read an object piece by piece, from byte ``start`` to before ``stop``."""
         with self._explained(key), self._path(key).open("rb") as file:
-            while chunk := file.read(_CHUNK):
+            file.seek(start)
+            left = None if stop is None else stop - start
+            while chunk := file.read(_CHUNK if left is None else min(_CHUNK, left)):
+                left = None if left is None else left - len(chunk)
                 yield chunk
 
     def is_case_blind(self) -> bool:

@@ -3,7 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class StoredSize(NamedTuple):
+    """An object as a listing tells of it."""
+
+    key: str
+    size: int
+    """Bytes."""
+
+
+class ObjectHead(NamedTuple):
+    """What a store tells of one object without its content."""
+
+    size: int
+    """Bytes."""
+    modified: float
+    """Seconds since 1970."""
+    crc64: int | None
+    """The CRC-64/XZ that the store computed; None where it computes none."""
+    metadata: Mapping[str, str]
+    """User metadata, names in lower case; empty where the store keeps none."""
 
 
 class ObjectStore(Protocol):
@@ -21,6 +42,14 @@ class ObjectStore(Protocol):
 
     def list_keys(self, prefix: str) -> Iterator[str]:
         """All keys that begin with ``prefix``, in the order of their UTF-8 bytes."""
+        ...
+
+    def list_objects(self, prefix: str, after: str = "") -> Iterator[StoredSize]:
+        """All objects whose keys begin with ``prefix`` and come behind ``after``, in the order of ``list_keys``."""
+        ...
+
+    def head(self, key: str) -> ObjectHead | None:
+        """What is known of an object; None if there is none."""
         ...
 
     def put(self, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:
@@ -47,8 +76,11 @@ class ObjectStore(Protocol):
         """Delete spooled parts. A part that is not there is no error."""
         ...
 
-    def read(self, key: str) -> Iterator[bytes]:
-        """Read an object piece by piece."""
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Read an object piece by piece, from byte ``start`` to before ``stop``, or to its end where that comes first.
+
+        The whole of it is held against the CRC64 of the store, if that has one, once its last piece is read.
+        """
         ...
 
     def list_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:

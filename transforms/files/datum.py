@@ -65,18 +65,22 @@ class Datum:
 
     def read(self, data: bytes) -> Any:
         """Decode bytes to the value as JSON has it. Raises MisfitError unless they fit and are used up exactly."""
+        value, position = self.read_at(data, 0)
+        if position != len(data):
+            msg = f"{len(data) - position} bytes are left over"
+            raise MisfitError(msg)
+        return value
+
+    def read_at(self, data: bytes, position: int) -> tuple[Any, int]:
+        """Decode the value at a position; return it and the position behind it. Raises MisfitError."""
         try:
-            value, position = self._read(data, 0, 0)
+            return self._read(data, position, 0)
         except IndexError:
             msg = "the payload ends too early"
             raise MisfitError(msg) from None
         except RecursionError:
             msg = "values are nested too deep"
             raise MisfitError(msg) from None
-        if position != len(data):
-            msg = f"{len(data) - position} bytes are left over"
-            raise MisfitError(msg)
-        return value
 
     def write(self, value: Any) -> bytes:
         """Encode a value as JSON has it. Raises MisfitError unless all of it fits."""
