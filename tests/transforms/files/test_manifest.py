@@ -35,7 +35,8 @@ MANIFEST = Manifest(
 )  # fmt: skip
 RECORD = RunRecord(
     run="r", rule="orders", started=moment(1_763_800_200_000), ended=moment(1_763_800_200_000),
-    path_template="{topic}/", timezone="UTC", granularity=300, format="jsonl", payload="value", window_by="publish_time", files=1, bytes=99,
+    path_template="{topic}/", timezone="UTC", granularity=300, format="jsonl", payload="value",
+    window_by="publish_time", files=1, bytes=99,
     read=(READ,), gaps=(GAP,),
     schemas=(
         SchemaVersion(topic=TOPIC, schema_version=0, type="KEY_VALUE", definition=b"\0\xff", properties={"a": "b"}),
