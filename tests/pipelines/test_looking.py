@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -105,12 +107,14 @@ def test_ls_says_where_nothing_is(look, tmp_path):
 def test_cat_shows_records_as_lines_and_as_json(look, made):
     done = look("cat", "--topic=shop/web/orders", "--limit=2")
     assert done.stdout == (
-        "2026-11-22 09:40:00.000Z p0 5:0:0 key=k0 event=2026-11-22T09:40:00Z n=1  payload 0 of 0\n"
-        "2026-11-22 09:40:15.000Z p0 5:1:0 key=k1 event=2026-11-22T09:40:00Z n=1  payload 1 of 0\n"
+        '2026-11-22 09:40:00.000Z p0 5:0:0 key=customer-0 event=2026-11-22T09:40:01Z try=1  {"order": 0, "shop": 0}\n'
+        '2026-11-22 09:40:15.000Z p0 5:1:0 key=customer-1 event=2026-11-22T09:40:01Z try=1  {"order": 1, "shop": 0}\n'
     )
     (line,) = look("cat", "--id=5:15", "--topic=shop/web/orders-partition-2", "--json").stdout.splitlines()
-    assert (json.loads(line)["entry_id"], json.loads(line)["payload"]) == (15, "payload 15 of 2")
-    many = look("cat", "--id-range=5:15..5:24:0", "--partition=2", "--key=k3", "--key=k2", "--json").stdout.splitlines()
+    assert (json.loads(line)["entry_id"], json.loads(line)["payload"]) == (15, '{"order": 15, "shop": 2}')
+    many = look(
+        "cat", "--id-range=5:15..5:24:0", "--partition=2", "--key=customer-3", "--key=customer-2", "--json"
+    ).stdout.splitlines()
     assert [json.loads(line)["entry_id"] for line in many] == [16, 17, 23, 24]
     between = (
         "--from=2026-11-22T09:59:46Z",
@@ -148,18 +152,18 @@ def test_find_reads_as_few_objects_as_names_and_manifests_allow(look, made, serv
     done = look("find", f"--id={message.id_text}", f"--topic={TOPIC}", f"--partition={message.partition}")
     assert done.stdout == (
         f"cos://{TEST_BUCKET}/{message.object} record {message.place + 1}: {message.id_text}, "
-        'published 2026-11-22T09:44:15.000Z, key "k3"\n'
+        'published 2026-11-22T09:44:15.000Z, key "customer-3"\n'
     )
     assert (done.exit_code, done.stderr) == (0, "1 found: 56 objects listed, 0 manifests and 1 objects read.\n")
     assert server.requests["GetObject"] == before + 1
-    asked = ("--key=k3", "--from=2026-11-22T09:42:00Z", "--to=2026-11-22T09:42:30Z", "--topic=shop/web/orders")
+    asked = ("--key=customer-3", "--from=2026-11-22T09:42:00Z", "--to=2026-11-22T09:42:30Z", "--topic=shop/web/orders")
     found = json.loads(look("find", *asked, "--json").stdout)
     assert {name: found[name] for name in ("listed", "manifests_read", "read")} == {
         "listed": 56,
         "manifests_read": 1,
         "read": 6,
     }
-    assert [(each["id"], each["record"], each["key"]) for each in found["found"]] == [("5:10:0", 0, "k3")] * 3
+    assert [(each["id"], each["record"], each["key"]) for each in found["found"]] == [("5:10:0", 0, "customer-3")] * 3
     missing = look("find", "--id=9:9", "--topic=shop/web/orders")
     assert (missing.exit_code, missing.stdout) == (1, "")
     assert missing.stderr == "0 found: 56 objects listed, 0 manifests and 0 objects read.\n"
@@ -261,3 +265,17 @@ def test_help_comes_without_beam_and_clients():
             cwd=ROOT, env={**os.environ, "COLUMNS": "120"}, capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert f"tdmq-backup {command} cos://backup-1250000000/pulsar/ --cos-region ap-guangzhou" in done.stdout
+
+
+def test_the_examples_of_the_readme_print_what_they_say(tmp_path, monkeypatch):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## Looking into a backup")[2].partition("\n## ")[0]
+    (block,) = re.findall(r"```console\n(.*?)```", section, re.DOTALL)
+    make_backup(FolderStore(tmp_path / "backup"))
+    monkeypatch.chdir(tmp_path)
+    for example in block.removeprefix("$ ").split("\n$ "):
+        command, _, printed = example.replace(" \\\n", " ").partition("\n")
+        done = CliRunner().invoke(cli.app, shlex.split(command)[1:])
+        assert done.exit_code == 0, done.output
+        pattern = r"\S+".join(map(re.escape, " ".join(printed.split()).split("…")))
+        assert re.fullmatch(pattern, " ".join((done.stdout + done.stderr).split())), command

@@ -11,8 +11,9 @@ import time
 import pytest
 from apache_beam.io.filesystem import BeamIOError, CompressedFile
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 from fastcrc import crc64
+from google.protobuf import json_format
 
 from transforms.cos.bucket import Bucket
 from transforms.cos.client import CosClient
@@ -271,3 +272,19 @@ def test_the_environment_says_what_options_do_not(server, monkeypatch):
     by_options = CosFileSystem({"cos_endpoint": server.endpoint, "cos_credentials": "file:/none"})
     with pytest.raises(BeamIOError, match="/none"):
         by_options.exists(f"{ROOT}/x")
+
+
+def test_workers_are_told_to_import_it():
+    """By the two ways in which runners pass on options, and beside a plugin of somebody else."""
+    options = PipelineOptions(["--beam_plugin=json", "--cos_region=ap-guangzhou"])
+    assert options.view_as(SetupOptions).beam_plugins == ["json"]
+    by_job_server = options.get_all_options(retain_unknown_options=True)
+    by_struct = {
+        key.removeprefix("beam:option:").removesuffix(":v1"): value
+        for key, value in json_format.MessageToDict(options.to_runner_api()).items()
+    }
+    for passed_on in (by_job_server, by_struct):
+        known = {name: value for name, value in passed_on.items() if value is not None}
+        on_worker = PipelineOptions.from_dictionary(known).view_as(SetupOptions).beam_plugins
+        assert sorted(on_worker) == ["json", CosFileSystem.__module__]
+        assert known["cos_region"] == "ap-guangzhou"

@@ -85,12 +85,12 @@ def make_backup(
                 entries = range((window * files + number) * messages, (window * files + number + 1) * messages)
                 step = GRANULARITY * 1000 // (files * messages)
                 times = [begin + shift + (entry % (files * messages)) * step for entry in entries]
-                keys = [f"k{entry % 7}" for entry in entries]
-                payloads = [b"payload %d of %d" % (entry, index) for entry in entries]
+                keys = [f"customer-{entry % 7}" for entry in entries]
+                payloads = [b'{"order": %d, "shop": %d}' % (entry, index) for entry in entries]
                 batch = MessageBatch(
                     partition,
                     [
-                        ClientMessage(payload, key=key.encode(), event=begin + 1, application={b"n": b"1"})
+                        ClientMessage(payload, key=key.encode(), event=begin + 1000, application={b"try": b"1"})
                         for payload, key in zip(payloads, keys, strict=True)
                     ],
                     [(5, entry, -1) for entry in entries],
