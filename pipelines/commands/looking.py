@@ -95,7 +95,7 @@ def selected(
     """Read the options that say which messages are asked for. Raises ConfigurationError with all that is wrong."""
     from transforms.errors import ConfigurationError
     from transforms.looking.selection import Selection, parse_id_range, parse_topic
-    from transforms.pulsar.points import parse_id, parse_time
+    from transforms.pulsar.points import parse_id, parse_moment
 
     problems: list[str] = []
 
@@ -107,7 +107,7 @@ def selected(
             return None
 
     named = tuple(filter(None, (read(parse_topic, topic) for topic in topics or ())))
-    first, last = read(partial(parse_time, "--from"), since), read(partial(parse_time, "--to"), until)
+    first, last = read(partial(parse_moment, "--from"), since), read(partial(parse_moment, "--to"), until)
     if first is not None and last is not None and last < first:
         problems.append(f"--to={until} is before --from={since}.")
     if message_id is not None and id_range is not None:

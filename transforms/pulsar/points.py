@@ -62,7 +62,7 @@ def parse_id(option: str, text: str) -> tuple[Position, Position]:
     return _named(option, text, found)
 
 
-def parse_time(option: str, text: str) -> int:
+def parse_moment(option: str, text: str) -> int:
     """Read a date-time with its zone, or milliseconds since 1970; gives milliseconds.
 
     Raises ConfigurationError, in which the value is that of ``option``.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import re
 import subprocess
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import apache_beam as beam
@@ -145,3 +149,24 @@ def test_workers_know_the_file_system(made, server, flink: Flink):
     (key,) = server.stored_keys(TEST_BUCKET, "flink/")
     lines = server.stored_bytes(TEST_BUCKET, key).splitlines()
     assert sorted(lines) == sorted(payloads(made["avro"]))
+
+
+def test_the_example_of_the_readme_runs_as_printed(server, made, monkeypatch):
+    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## `cos://` in Beam pipelines")[2].partition("\n## ")[0]
+    (example,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    names = {
+        "backup-1250000000/pulsar/pulsar-abc123/shop/": f"{TEST_BUCKET}/avro/shop/web/",
+        "backup-1250000000": TEST_BUCKET,
+    }
+    for printed, here in names.items():
+        assert printed in example
+        example = example.replace(printed, here)
+    monkeypatch.setenv("COS_ENDPOINT", server.endpoint)
+    # Beam's choice of a local runner begins with one that it downloads.
+    monkeypatch.setattr(beam, "Pipeline", partial(beam.Pipeline, runner=FnApiRunner()))
+    exec(example, {"__name__": "example"})
+    keys = server.stored_keys(TEST_BUCKET, "counts/")
+    lines = b"".join(gzip.decompress(server.stored_bytes(TEST_BUCKET, key)) for key in keys).splitlines()
+    counts = Counter(each.key for each in made["avro"].messages)
+    assert sorted(map(json.loads, lines)) == sorted(map(list, counts.items()))
