@@ -298,7 +298,6 @@ CASES = [
         "trimmed and what then", ["on_trimmed=ignore: choose one of fail, continue."], fields={"on_trimmed": "ignore"}
     ),
     Wrong("manifests or not", ["manifest=some: choose one of on, off."], fields={"manifest": "some"}),
-    Wrong("manifests as a number", ["manifest=1: choose one of on, off."], fields={"manifest": 1}),
     Wrong(
         "no bucket",
         ["bucket: is missing: NAME-APPID, or file:///FOLDER/ for a folder on this machine."],
