@@ -51,7 +51,12 @@ def add_backup(
         | "ReadFromPulsar" >> ReadBatches(read)
     )
     written = messages.batches | "WriteToCos" >> WriteToCos(write)
-    told = {"files": written.files, "partitions": written.partitions, "gaps": messages.gaps}
+    told = {
+        "files": written.files,
+        "partitions": written.partitions,
+        "gaps": messages.gaps,
+        "schemas": written.schemas,
+    }
     _ = told | "Results" >> results
     if manifests is not None:
         # Those of which nothing is read, too: a topic's window is complete over all of them.
