@@ -154,7 +154,9 @@ def manifest_settings(config: BackupConfig, write: WriteSettings) -> ManifestSet
     """How manifests are written; None where none are."""
     if not config.manifest:
         return None
-    return ManifestSettings(write.destination, write.layout, write.format_name, write.run, config.rule)
+    return ManifestSettings(
+        write.destination, write.layout, write.format_name, write.run, config.rule, config.request.compacted
+    )
 
 
 def make_encoder(factory: EncoderFactory, connection: PulsarConnection) -> RecordEncoder:

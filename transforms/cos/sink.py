@@ -161,7 +161,7 @@ class _EncodeRecords(beam.DoFn):  # type: ignore[misc]
         for lane in lanes:
             yield name, lane
         # Not of each message, for that is another call into the client.
-        for message in (element.messages[0], element.messages[-1]):
+        for message in element.messages[:1] + element.messages[-1:]:
             seen = SchemaSeen(element.partition.topic, message.int_schema_version())
             if seen.version >= 0 and seen not in self._schemas:
                 self._schemas.add(seen)

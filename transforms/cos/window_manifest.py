@@ -53,6 +53,7 @@ class ManifestSettings:
     """``avro`` or ``jsonl``, whatever the compression."""
     run: str
     rule: str | None = None
+    compacted: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,8 +174,13 @@ class ManifestWriter:
                     yield _Found(lane == QUARANTINE_LANE, stored, base, name)
 
     def _described(self, wanted: WindowOfTopic, found: list[_Found]) -> tuple[ManifestFile, ...]:
-        with ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="manifest") as pool:
-            facts = list(pool.map(as_part(self._facts), found))
+        facts = [self._facts_known(each) for each in found]
+        if None in facts:
+            with ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="manifest") as pool:
+                asked = pool.map(
+                    as_part(self._facts_asked), [each for each, fact in zip(found, facts, strict=True) if fact is None]
+                )
+                facts = [next(asked) if fact is None else fact for fact in facts]
         return tuple(
             ManifestFile(
                 name=each.base,
@@ -192,11 +198,12 @@ class ManifestWriter:
             if fact is not None
         )
 
-    def _facts(self, found: _Found) -> FileFacts | None:
-        key, size = found.stored
-        known = self._known(key)
-        if known is not None and known.bytes == size:
-            return known
+    def _facts_known(self, found: _Found) -> FileFacts | None:
+        known = self._known(found.stored.key)
+        return known if known is not None and known.bytes == found.stored.size else None
+
+    def _facts_asked(self, found: _Found) -> FileFacts | None:
+        key = found.stored.key
         head = self._store.head(key)
         if head is None:
             _log.warning("%s is gone; no manifest names it.", key)
@@ -233,6 +240,7 @@ class ManifestWriter:
             files=files,
             gaps=wanted.gaps,
             read=wanted.read,
+            compacted=settings.compacted,
         )
 
 
