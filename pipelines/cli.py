@@ -36,6 +36,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     # A traceback with the values of variables could show a token.
     pretty_exceptions_enable=False,
+    # Help is as wide as the terminal: 80 columns cut the sentences behind the commands short.
+    context_settings={"max_content_width": 120},
 )
 stream = typer.Typer(
     help="Look at the jobs of a Flink cluster, and stop one.", no_args_is_help=True, rich_markup_mode=None
