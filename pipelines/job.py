@@ -155,7 +155,13 @@ def manifest_settings(config: BackupConfig, write: WriteSettings) -> ManifestSet
     if not config.manifest:
         return None
     return ManifestSettings(
-        write.destination, write.layout, write.format_name, write.run, config.rule, config.request.compacted
+        write.destination,
+        write.layout,
+        write.format_name,
+        write.run,
+        config.rule,
+        compacted=config.request.compacted,
+        quarantines=config.make_encoder.needs_schemas,
     )
 
 

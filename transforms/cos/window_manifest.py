@@ -18,6 +18,7 @@ from fastcrc import crc64 as crc64_of
 from transforms.cos.destination import Destination
 from transforms.cos.object_metadata import publish_times
 from transforms.cos.store import ObjectStore, StoredSize
+from transforms.cos.stored_files import QUARANTINE
 from transforms.cos.together import as_part
 from transforms.errors import DamagedError, ObjectConflictError
 from transforms.files.decode import read_records
@@ -54,6 +55,8 @@ class ManifestSettings:
     run: str
     rule: str | None = None
     compacted: bool = False
+    quarantines: bool = True
+    """Whether the run may put messages into quarantine."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class ManifestWriter:
         self._store = store
         self._settings = settings
         self._known = known
+        self._lanes: tuple[str, ...] | None = None
 
     def write(self, wanted: WindowOfTopic) -> Manifest | None:
         """Write the manifest of what stands there and no manifest names; None, and nothing written, where all is named.
@@ -163,7 +167,7 @@ class ManifestWriter:
 
     def _listed(self, wanted: WindowOfTopic) -> Iterator[_Found]:
         settings = self._settings
-        for lane in ("", QUARANTINE_LANE):
+        for lane in self._looked_at():
             folder = self._folder(wanted, lane)
             # All partitions of the window, and nothing of others.
             prefix = name_prefix(wanted.window, settings.layout.granularity, 0).rpartition("p")[0]
@@ -172,6 +176,15 @@ class ManifestWriter:
                 name = parse_name(base)
                 if name is not None and str(name) == base and name.format == settings.format_name:
                     yield _Found(lane == QUARANTINE_LANE, stored, base, name)
+
+    def _looked_at(self) -> tuple[str, ...]:
+        """The lanes where files of a window may be: where there is no quarantine, a request less for each window."""
+        if self._lanes is None:
+            settings = self._settings
+            quarantine = self._store.list_keys(f"{settings.layout.prefix}{QUARANTINE}")
+            there = settings.quarantines or next(iter(quarantine), None) is not None
+            self._lanes = ("", QUARANTINE_LANE) if there else ("",)
+        return self._lanes
 
     def _described(self, wanted: WindowOfTopic, found: list[_Found]) -> tuple[ManifestFile, ...]:
         facts = [self._facts_known(each) for each in found]
