@@ -1,0 +1,67 @@
+"""Where a backup is: the argument and the options that all commands share that read one."""
+
+# What opens a store loads the client of COS: only who opens one imports it.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from pipelines.commands.words import with_hyphens
+
+if TYPE_CHECKING:
+    from transforms.cos.destination import Destination
+    from transforms.cos.store import ObjectStore
+
+BackupUrl = Annotated[
+    str, typer.Argument(metavar="URL", help="Where the backup is: cos://BUCKET-APPID/PREFIX/ or file:///FOLDER/.")
+]
+CosRegion = Annotated[
+    str | None, typer.Option("--cos-region", metavar="ID", help="Region of the bucket, such as ap-guangzhou.")
+]
+CosEndpoint = Annotated[
+    str | None, typer.Option("--cos-endpoint", metavar="URL", help="Another endpoint, such as http://127.0.0.1:9000.")
+]
+CosCredentials = Annotated[
+    str,
+    typer.Option(
+        "--cos-credentials",
+        metavar="REF",
+        help="env (COS_SECRET_ID, COS_SECRET_KEY, COS_TOKEN), file:PATH or cvm-role:NAME.",
+    ),
+]
+
+
+class Backup(NamedTuple):
+    """A backup that is read: where it is, and the store that is opened there."""
+
+    destination: Destination
+    store: ObjectStore
+
+    @property
+    def prefix(self) -> str:
+        """Begins every key: empty, or ends with ``/``."""
+        return self.destination.prefix
+
+
+def opened_backup(url: str, region: str | None = None, endpoint: str | None = None, credentials: str = "env") -> Backup:
+    """Open the backup at a URL, whose last slash may be missing; asks nothing of the network.
+
+    Raises ConfigurationError in the words of these commands; call it inside ``shown.told``.
+    """
+    from transforms.cos.destination import open_store, parse_destination
+    from transforms.errors import ConfigurationError
+
+    whole = url if url.endswith("/") else f"{url}/"
+    try:
+        destination = parse_destination(whole, region=region, endpoint=endpoint, credentials=credentials)
+    except ConfigurationError as error:
+        raise ConfigurationError(*(_in_our_words(problem) for problem in error.problems)) from None
+    return Backup(destination, open_store(destination))
+
+
+def _in_our_words(problem: str) -> str:
+    """The URL is an argument here, and options have hyphens."""
+    return with_hyphens(problem.replace("--destination=", "").replace("--destination ", "The URL "))
