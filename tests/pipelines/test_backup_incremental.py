@@ -107,6 +107,7 @@ class WithoutSpool:
 
     def __init__(self, bucket: Bucket) -> None:
         self.prefix, self.read, self.options = bucket.prefix, bucket.read, bucket.options
+        self.everything, self.documents = bucket.everything, bucket.documents
         self._bucket = bucket
 
     def listed(self) -> list[str]:

@@ -53,7 +53,7 @@ def test_a_start_that_is_gone_is_an_error_that_names_the_first_message_there(tri
     assert f"messages from {gone[3]} on have been deleted" in run.errors
     assert str(there[0]) in run.errors
     assert "--on_trimmed=continue" in run.errors
-    assert bucket.listed() == []
+    assert bucket.everything() == []
 
 
 def test_on_trimmed_continue_goes_on_and_reports_the_gap(trimming, trimmed, bucket):
@@ -92,7 +92,7 @@ def test_a_topic_that_was_deleted_whole_is_an_error_for_an_id_and_empty_for_earl
     assert backup(broker, name, bucket).summary["messages"] == 0
     run = backup(broker, name, bucket, f"--start={gone[3]}", "--on_trimmed=continue")
     assert len(run.partition(name)["gaps"]) == 1
-    assert bucket.listed() == []
+    assert bucket.everything() == []
 
 
 def test_a_start_in_the_middle_of_a_ledger_that_is_there_is_exact(trimming, trimmed, bucket):

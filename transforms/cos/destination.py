@@ -14,9 +14,10 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlencode, urlsplit
 
 from transforms.cos.client import CosClient
-from transforms.cos.cos_store import CONTENT_CRC64, EQUAL_BY, META, CosStore
+from transforms.cos.cos_store import META, CosStore
 from transforms.cos.credentials import parse_credentials
 from transforms.cos.folder_store import FolderStore
+from transforms.cos.object_metadata import NAMES
 from transforms.cos.retry import DEADLINE, Place, RequestFailed, RetryPolicy
 from transforms.cos.store import ObjectStore
 from transforms.errors import ConfigurationError
@@ -51,7 +52,6 @@ _METADATA_NAME = re.compile(r"[A-Za-z0-9-]+")
 _LARGEST_METADATA = 2048
 _METADATA_ROOM = 3584
 """COS allows 4 KB in all; 512 bytes of it are for the metadata that the job adds itself."""
-_RESERVED_METADATA = frozenset((*EQUAL_BY, CONTENT_CRC64))
 _STORAGE_CLASS = re.compile(r"[A-Z][A-Z_]*")
 _ACLS = ("default", "private", "public-read")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -321,7 +321,7 @@ def _metadata_problems(metadata: Mapping[str, str]) -> Iterable[str]:
     for name, value in metadata.items():
         if not _METADATA_NAME.fullmatch(name):
             yield f"--metadata: the name {name!r} may hold only letters, digits and -."
-        if name.lower() in _RESERVED_METADATA:
+        if name.lower() in NAMES:
             yield f"--metadata: the name {name!r} is used by the backup itself: choose another."
         if not value.isascii() or not value.isprintable() or value != value.strip():
             yield f"--metadata: the value of {name!r} may hold only printable ASCII, without blanks at its ends."
