@@ -179,6 +179,7 @@ class RunRecord(_Document):
     payload: str
     window_by: str
     case_blind: bool = False
+    compacted: bool = Described(False, description="It read the last message of each key only, and counted those.")
     files: int = Described(description="Objects that it wrote.")
     bytes: int = Described(description="Their size.")
     read: tuple[PartitionRead, ...]
