@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.commands import rules, runs, serve, words
+from pipelines.commands import rules, runs, serve, verify, words
 from pipelines.commands.shown import told
 from pipelines.commands.words import with_hyphens, with_underscores
 from pipelines.parser import job_parser
@@ -45,6 +45,7 @@ app.add_typer(stream, name="stream")
 app.command()(runs.run)
 app.command()(runs.log)
 app.command()(serve.serve)
+app.command()(verify.verify)
 
 FlinkMaster = Annotated[
     str, typer.Option(envvar="FLINK_MASTER", metavar="URL", help="The job manager's REST: http://HOST:8081.")

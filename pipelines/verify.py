@@ -15,7 +15,9 @@ from transforms.cos.store import ObjectStore
 from transforms.cos.stored_files import RUNS, OtherObject, StoredFile, stored_objects
 from transforms.errors import DamagedError, DestinationError
 from transforms.files.manifest import Manifest, RunRecord, from_json
+from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.positions import Position
+from transforms.verify.against import Compared
 from transforms.verify.ahead import ahead
 from transforms.verify.contents import Task, check_content, check_head, is_damage, positions_in
 from transforms.verify.counts import Counts, Judged, series_of
@@ -52,6 +54,8 @@ class VerifyOptions:
     workers: int = 16
     keep: int | None = 20
     """Of each kind of finding so many are kept; None: all."""
+    against: PulsarConnection | None = None
+    """The cluster whose topics are compared with what is stored."""
 
 
 @dataclass
@@ -83,6 +87,8 @@ class Verified:
     across: int = 0
     """Objects that lie across the start or stop of a run, and whose messages were counted one by one."""
     stretches: list[Judged] = field(default_factory=list)
+    compared: list[Compared] = field(default_factory=list)
+    """With what the broker holds; a partition each."""
 
     @property
     def proved(self) -> bool:
@@ -115,6 +121,7 @@ class _Verification:
         self._found = Findings(options.keep, accept_gaps=options.accept_gaps)
         self._result = Verified(self._found)
         self._reads = Reads(options.topics)
+        self._topics: set[str] = set()
 
     def run(self) -> Verified:
         options, found, progress = self._options, self._found, self._progress
@@ -131,6 +138,9 @@ class _Verification:
         found.extend(counts.findings())
         found.extend(self._reads.findings())
         self._result.stretches = list(counts.judged())
+        if options.against is not None:
+            progress.stage = "comparing"
+            self._compare(options.against)
         progress.stage = "leftovers"
         found.extend(check_leftovers(self._store, self._prefix, self._is_wanted))
         if not self._result.objects:
@@ -203,6 +213,8 @@ class _Verification:
             return
         self._found.extend(each for each in read if isinstance(each, Finding))
         result, progress = self._result, self._progress
+        if topic is not None:
+            self._topics.add(topic)
         result.windows += 1
         result.manifests += len(documents)
         progress.windows += 1
@@ -262,14 +274,18 @@ class _Verification:
 
     def _across(self, counts: Counts) -> Iterator[tuple[StoredFile, str]]:
         """Count files by their names; gives those that lie across a boundary."""
-        for file in files_of(self._store, self._prefix, self._below):
-            topic = self._layouts.topic_of(file.folder)
-            if topic is None or (self._options.topics and topic not in self._options.topics):
-                continue
+        for topic, file in self._files():
             self._progress.counted += 1
             if not counts.count(series_of(file, topic), file):
                 self._result.across += 1
                 yield file, topic
+
+    def _files(self) -> Iterator[tuple[str, StoredFile]]:
+        """All files that are wanted and whose topic is known, listed anew."""
+        for file in files_of(self._store, self._prefix, self._below):
+            topic = self._layouts.topic_of(file.folder)
+            if topic is not None and (not self._options.topics or topic in self._options.topics):
+                yield topic, file
 
     def _positions(self, found: tuple[StoredFile, str]) -> tuple[StoredFile, str, list[Position] | Finding]:
         file, topic = found
@@ -280,6 +296,13 @@ class _Verification:
                 kind = Kind.UNREADABLE
                 return file, topic, Finding(kind, file.key, f"it lies across the end of a run: {error}")
             raise
+
+    def _compare(self, connection: PulsarConnection) -> None:
+        from pipelines.verify_against import compare  # noqa: PLC0415 - only this needs the client
+
+        topics = sorted(self._topics | set(self._options.topics))
+        stretches = self._result.stretches
+        self._result.compared = compare(self._store, connection, self._files(), topics, stretches, self._found)
 
     def _is_wanted(self, folder: str) -> bool:
         return not self._options.topics or self._layouts.topic_of(folder) in self._options.topics

@@ -48,6 +48,12 @@ class Stretch(NamedTuple):
     messages: int
     source: str
     """Key of the run record or the manifest that says so."""
+    compacted: bool = False
+    """The run saw only the last message of each key; others may have been stored before."""
+
+    def holds(self, found: int) -> bool:
+        """Whether so many stored messages are as many as were read."""
+        return found >= self.messages if self.compacted else found == self.messages
 
 
 #: What one run says of a partition: one stretch if it has ended, else what it said from time to time, in that order.
@@ -131,7 +137,7 @@ class _Segments:
         sums = self._sums()
         for of_run in self._said:
             believed, found = self._believed(of_run, sums)
-            if found != believed.messages:
+            if not believed.holds(found):
                 kind = Kind.FEWER if found < believed.messages else Kind.MORE
                 where = f"{series}: {found} messages from {believed.start} to before {believed.stop}"
                 yield Finding(kind, believed.source, f"{where}, and {believed.messages} were read")
@@ -149,7 +155,7 @@ class _Segments:
     def judged(self, series: Series) -> Iterator[Judged]:
         sums = self._sums()
         believed = [self._believed(of_run, sums) for of_run in self._said]
-        wrong = sorted(each.start for each, found in believed if found != each.messages and each.start < each.stop)
+        wrong = sorted(each.start for each, found in believed if not each.holds(found) and each.start < each.stop)
         for whole in self._joined(sums):
             proved = bisect_left(wrong, whole.start) == bisect_left(wrong, whole.stop)
             yield Judged(series, whole.start, whole.stop, self._between(whole, sums), proved)
@@ -167,7 +173,7 @@ class _Segments:
         """The longest that holds, or else the last; and how many messages are stored in it."""
         for each in reversed(of_run):
             found = self._between(each, sums)
-            if found == each.messages:
+            if each.holds(found):
                 return each, found
         return of_run[-1], self._between(of_run[-1], sums)
 

@@ -48,7 +48,7 @@ class Reads:
             if self._wants(read.topic):
                 place = max(read.partition, 0), record.granularity, record.format
                 reader = _Reader(record.run, read.topic, *place)
-                self._records[reader] = Stretch(read.start, read.stop, read.messages, key)
+                self._records[reader] = Stretch(read.start, read.stop, read.messages, key, record.compacted)
                 if record.payload == "value":
                     self._typed.add((record.run, read.topic))
         self._take_gaps(key, record.gaps)
@@ -105,5 +105,5 @@ class Reads:
 def _agree(read: Stretch, of_run: Stretch | None) -> bool:
     """What a run had read when it wrote a manifest is a beginning of what it had read when it ended."""
     if of_run is None:
-        return False
+        return not read.messages  # a partition of which nothing was to be read is not in the record
     return read.start == of_run.start and read.stop <= of_run.stop and read.messages <= of_run.messages

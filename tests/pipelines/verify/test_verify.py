@@ -7,18 +7,11 @@ from pathlib import Path
 import pytest
 
 from pipelines.verify import VerifyOptions, verify
-from tests.pipelines.backups import SECRETS
 from tests.pipelines.verify.stored_backup import Kind, in_bucket, in_folder, write_backup
 from transforms.testing.cos_server import CosServer
 
 KINDS = [Kind(), Kind("avro", "snappy", "value"), Kind("jsonl", "gzip", "value"), Kind("jsonl", "zstd", "json")]
 DEEP = VerifyOptions(deep=True)
-
-
-@pytest.fixture(autouse=True)
-def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in SECRETS.items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)

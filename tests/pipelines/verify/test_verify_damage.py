@@ -22,12 +22,6 @@ BACKUPS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in SECRETS.items():
-        monkeypatch.setenv(name, value)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, Kind], Path]]:
     """A whole backup of each kind in each place, to be copied."""
