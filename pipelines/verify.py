@@ -234,6 +234,8 @@ class _Verification:
             result.bytes += file.size
             result.messages += file.name.run.messages
             progress.objects += 1
+            if not (self._options.heads or self._options.deep):
+                continue
             times = self._layouts.times_of(topic or "", file.name.granularity, file.name.format)
             yield Task(file, topic, claims.get(file.key), times)
 
@@ -247,11 +249,8 @@ class _Verification:
         return None
 
     def _look(self, task: Task) -> list[Finding]:
-        options = self._options
-        if not (options.heads or options.deep):
-            return []
         found, head = check_head(self._store, task)
-        if not options.deep or head is None:
+        if not self._options.deep or head is None:
             return found
         try:
             return found + check_content(self._store, task, head, self._read_bytes)
