@@ -38,12 +38,6 @@ def _paired(value: Any) -> Any:
     return value
 
 
-def _switched(value: object) -> object:
-    # YAML takes on and off for true and false.
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
-
-
-Switch = Annotated[str, BeforeValidator(_switched)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Pairs = Annotated[dict[str, str], BeforeValidator(_paired)]
 
@@ -111,7 +105,7 @@ class Rule(BaseModel):
     payload: str = Field("bytes", description="bytes, json (jsonl only) or value")
     path_template: str = Field(DEFAULT_PATH, description="folder of a window, with strftime directives")
     timezone: str = Field("UTC", description="of the dates in the path, and of a cron schedule")
-    manifest: Switch = Field("on", description="on or off: manifests of windows, and a record of each run")
+    manifest: str = Field("on", description="on or off: manifests of windows, and a record of each run")
 
     runner: str = Field("DirectRunner", description="DirectRunner: in the run's own process; or FlinkRunner")
     memory_budget: str = Field("256MB", description="memory of a worker process, beyond the interpreter")

@@ -165,8 +165,8 @@ def messages_in(
         # As listed: the order of names is the order of messages.
         for before, after in itertools.pairwise(names):
             assert before.run.last < after.run.first, f"{before} and {after} overlap"
-    unnamed = check_documents(destination, known)
-    assert not (named and unnamed), f"no manifest names {sorted(unnamed)}"
+    left = check_documents(destination, known)
+    assert not (named and left), f"no manifest names {sorted(left)[:3]}"
     for records in found.values():
         records.sort(key=position)
         assert len({position(record) for record in records}) == len(records), "a message stands twice"
@@ -185,21 +185,37 @@ def check_metadata(file: StoredFile, metadata: Mapping[str, str]) -> None:
     assert (metadata["first-publish-time"], metadata["last-publish-time"]) == (str(min(times)), str(max(times)))
 
 
+def unnamed(destination: Destination) -> set[str]:
+    """Keys of the files that no manifest names."""
+    files = {key for key in destination.listed() if not key.startswith(f"{destination.prefix}_spool/")}
+    for key in destination.documents():
+        if "/_manifest-" in f"/{key}":
+            files -= set(named_by(destination, key, from_json(Manifest, destination.read(key), key)))
+    return files
+
+
+def named_by(destination: Destination, key: str, manifest: Manifest) -> list[str]:
+    """Keys of the files that a manifest names."""
+    folder = key.removeprefix(destination.prefix).rpartition("_manifest-")[0]
+    areas = ("_quarantine/" if file.quarantined else "" for file in manifest.files)
+    return [f"{destination.prefix}{area}{folder}{file.name}" for area, file in zip(areas, manifest.files, strict=True)]
+
+
 def check_documents(destination: Destination, known: Mapping[str, list[Record]] | None = None) -> set[str]:
     """Hold manifests and run records against the files; gives the keys of the files that no manifest names.
 
     ``known`` has the records of files that were read already.
     """
-    named: set[str] = set()
+    seen: set[str] = set()
     for key in destination.documents():
         if key.startswith(f"{destination.prefix}_runs/"):
             record = from_json(RunRecord, destination.read(key), key)
             assert key == f"{destination.prefix}_runs/{record.run}.json"
             continue
         for file in check_manifest(destination, key, known or {}):
-            assert file not in named, f"{file} is named twice"
-            named.add(file)
-    return {key for key in destination.listed() if not key.startswith(f"{destination.prefix}_spool/")} - named
+            assert file not in seen, f"{file} is named twice"
+            seen.add(file)
+    return unnamed(destination)
 
 
 def check_counts(destination: Destination, kinds: set[str], found: Mapping[str, list[Record]], *, whole: bool) -> None:
@@ -221,21 +237,18 @@ def check_counts(destination: Destination, kinds: set[str], found: Mapping[str, 
 def check_manifest(destination: Destination, key: str, known: Mapping[str, list[Record]]) -> list[str]:
     """Hold a manifest against its name and its files, whose keys are given."""
     manifest = from_json(Manifest, destination.read(key), key)
-    folder, _, base = key.removeprefix(destination.prefix).rpartition("/")
-    assert base == str(manifest.name)
+    assert key.rpartition("/")[2] == str(manifest.name)
     assert manifest.files, key
-    keys = []
-    for file in manifest.files:
-        area = "_quarantine/" if file.quarantined else ""
-        keys.append(f"{destination.prefix}{area}{folder}{'/' if folder else ''}{file.name}")
-        name, body = parse_name(file.name), destination.read(keys[-1])
+    keys = named_by(destination, key, manifest)
+    for at, file in zip(keys, manifest.files, strict=True):
+        name, body = parse_name(file.name), destination.read(at)
         assert name is not None
         assert (name.window, name.granularity, name.format) == (
             round(manifest.window.timestamp() * 1000),
             manifest.granularity,
             manifest.format,
         )
-        records = known.get(keys[-1]) or records_in(body, name)
+        records = known.get(at) or records_in(body, name)
         assert {record["topic"] for record in records} == {manifest.topic}
         times = [record["publish_time"] for record in records]
         assert {
@@ -254,7 +267,7 @@ def check_manifest(destination: Destination, key: str, known: Mapping[str, list[
             "bytes": len(body),
             "crc64": str(crc64.xz(body)),
             "times": (min(times), max(times)),
-        }, keys[-1]
+        }, at
     return keys
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -36,6 +37,11 @@ from transforms.pulsar.restriction import PartitionRange
 #: Of one manifest that is being written, about; what is listed of a window is not known before.
 _MANIFEST_BYTES = 1 << 16
 _UPLOAD_BYTES = 16 << 20
+_DAY_MS = 24 * 3600 * 1000
+#: A stream that begins without the state of the one before it names what that one has left, of windows that it had
+#: sealed in some partitions. (What a run with an end leaves is read again: it acknowledges nothing before its end.)
+_LOOK_BACK = _DAY_MS
+_MOST_LOOKED = 32 * _DAY_MS
 #: About 400 bytes each.
 _FILES_KEPT = 20_000
 
@@ -49,6 +55,9 @@ class WriteManifests(beam.PTransform):  # type: ignore[misc]
     Takes collections of ``ToldOfTopic``: what ``WriteToCos`` tells, the partitions that exist, and gaps. All manifests
     of a bundle stand complete when the bundle ends. With ``bounded``, of a window that was complete before, what comes
     late waits until all is read.
+
+    A stream that begins without state looks for what the one before it has left: in the 24 hours before what is
+    complete first, and in what follows.
 
     Not guaranteed: that a window has one manifest only; what comes late, or from a partition that was not known to
     exist, is in a further one.
@@ -155,6 +164,9 @@ class _WriteManifests(beam.DoFn):  # type: ignore[misc]
         self._written.inc(sum(manifest is not None for manifest in written))
 
     def _write(self, topic: str, windows: TopicWindows) -> None:
+        if windows.begins and not self._bounded:
+            since = windows.complete - _LOOK_BACK
+            windows.add(self._writer.stored_windows(topic, since, min(int(time.time() * 1000), since + _MOST_LOOKED)))
         ready = windows.ready(self._settings.layout.granularity * 1000, late_at_end=self._bounded)
         read = windows.read(topic) if ready else ()
         for window in ready:

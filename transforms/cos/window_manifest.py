@@ -121,6 +121,24 @@ class ManifestWriter:
         assert reason is not None  # noqa: S101 - there was at least one round
         raise reason
 
+    def stored_windows(self, topic: str, since: int, before: int) -> set[int]:
+        """Starts of the windows between two times that have files of ours; a listing for each folder of that time."""
+        settings, partition = self._settings, TopicPartition(topic)
+        granularity = settings.layout.granularity
+        first = max(since - since % (granularity * 1000), 0)
+        starts = range(first, before, granularity * 1000)
+        found = set()
+        for folder in dict.fromkeys(settings.layout.folder(partition, start) for start in starts):
+            # A folder may hold much more than that time.
+            for key, _ in self._store.list_objects(folder, after=f"{folder}{name_prefix(first, granularity, 0)}"):
+                base = key[len(folder) :]
+                name = parse_name(base)
+                if base.startswith("_") or (name is not None and name.window >= before):
+                    break
+                if name is not None and (name.granularity, name.format) == (granularity, settings.format_name):
+                    found.add(name.window)
+        return found
+
     def _folder(self, wanted: WindowOfTopic, lane: str = "") -> str:
         return self._settings.layout.folder(TopicPartition(wanted.topic), wanted.window, lane)
 

@@ -99,6 +99,18 @@ class TopicWindows:
         """Starts of windows that may have files which no manifest names."""
         return self._waiting
 
+    @property
+    def begins(self) -> bool:
+        """Whether the first windows are about to be given.
+
+        Others may wait for a manifest then as well, if a job ended a while ago and left no state.
+        """
+        return self._complete == NO_WINDOW < self.complete
+
+    def add(self, windows: Iterable[int]) -> None:
+        """More windows that may have files which no manifest names."""
+        self._waiting.update(windows)
+
     def take(self, told: Told) -> None:
         """Take in what is told; what was told before changes nothing."""
         match told:

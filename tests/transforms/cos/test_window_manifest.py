@@ -15,7 +15,7 @@ from transforms.cos.object_metadata import NAMES, metadata_of
 from transforms.cos.window_manifest import ManifestSettings, ManifestWriter, WindowOfTopic
 from transforms.errors import AccessError
 from transforms.files.manifest import GapFound, Manifest, PartitionRead, from_json, moment
-from transforms.files.naming import QUARANTINE_LANE
+from transforms.files.naming import DEFAULT_PATH, QUARANTINE_LANE
 from transforms.files.roll import OpenFile
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
@@ -101,6 +101,22 @@ def test_the_same_name_in_quarantine_is_another_file(any_store):
     put_file(any_store, 10, lane=QUARANTINE_LANE)
     manifest = writer(any_store).write(WANTED)
     assert [file.quarantined for file in manifest.files] == [True]
+
+
+@pytest.mark.parametrize("template", ["{topic}/", "{topic}/%H/", DEFAULT_PATH])
+def test_windows_with_files_are_found_between_two_times(any_store, template):
+    layout = replace(LAYOUT, template=template)
+    stored = [NOON + number * MINUTES for number in (-40, -13, -12, 0, 1, 5, 40)]
+    for window in stored:
+        put_file(any_store, 10, window=window, layout=layout)
+        put_file(any_store, 20, window=window, index=1, layout=layout)
+    put_file(any_store, 1, window=NOON + 2 * MINUTES, layout=layout, kind=("jsonl", "none"))
+    put_file(any_store, 1, window=NOON + 3 * MINUTES, layout=replace(layout, granularity=60))
+    finds = writer(any_store, layout=layout)
+    finds.write(WANTED)
+    assert finds.stored_windows(TOPIC, NOON - 12 * MINUTES + 7, NOON + 5 * MINUTES) == set(stored[2:5])
+    assert finds.stored_windows(TOPIC, NOON - 100 * MINUTES, NOON + 100 * MINUTES) == set(stored)
+    assert finds.stored_windows(TOPIC, 0, 0) == set()
 
 
 def test_a_topic_without_partitions_has_none_in_its_manifest(any_store):

@@ -70,6 +70,18 @@ def test_with_an_end_what_comes_late_waits_for_it():
     assert given_by(*told, came(0, FOREVER), late_at_end=True) == [[], [], [0, 10], [], [], [30], [], [0, 10]]
 
 
+def test_a_job_begins_when_all_its_partitions_have_told_how_far_they_are():
+    windows = TopicWindows()
+    begins = []
+    for told in (came(0, 50, 30), TWO, came(1, 70, 60), came(1, 80, 10)):
+        windows.take(told)
+        begins.append(windows.begins)
+        windows.ready(SIZE, late_at_end=False)
+    assert begins == [False, False, True, False]
+    windows.add([0, 40])
+    assert set(windows.waiting) == {0, 10, 40, 60}
+
+
 def test_what_is_read_is_counted_up_to_behind_the_last_message():
     windows = TopicWindows()
     for told in (TWO, came(0, 20, 0, messages=7), came(0, 30, messages=5), came(3, 9, messages=1)):
