@@ -84,6 +84,8 @@ class Verified:
     windows: int = 0
     manifests: int = 0
     records: int = 0
+    summed: int = 0
+    """Objects whose CRC64 the store knew."""
     across: int = 0
     """Objects that lie across the start or stop of a run, and whose messages were counted one by one."""
     stretches: list[Judged] = field(default_factory=list)
@@ -131,8 +133,9 @@ class _Verification:
         prefixes = sorted({prefix for topic in options.topics for prefix in self._layouts.prefixes_of(topic)})
         self._below = [each for each in prefixes if not any(each != b and each.startswith(b) for b in prefixes)] or [""]
         progress.stage = "windows"
-        for findings in ahead(self._pool, self._look, self._tasks(), self._at_once):
+        for findings, summed in ahead(self._pool, self._look, self._tasks(), self._at_once):
             found.extend(findings)
+            self._result.summed += summed
         progress.stage = "counts"
         counts = self._counted()
         found.extend(counts.findings())
@@ -248,16 +251,20 @@ class _Verification:
                 return topic
         return None
 
-    def _look(self, task: Task) -> list[Finding]:
+    def _look(self, task: Task) -> tuple[list[Finding], bool]:
+        """What is found of an object, and whether the store knew its CRC64."""
         found, head = check_head(self._store, task)
-        if not self._options.deep or head is None:
-            return found
+        if head is None:
+            return found, False
+        summed = head.crc64 is not None
+        if not self._options.deep:
+            return found, summed
         try:
-            return found + check_content(self._store, task, head, self._read_bytes)
+            return found + check_content(self._store, task, head, self._read_bytes), summed
         except DestinationError as error:
             if self._store.head(task.file.key) is not None:
                 raise
-            return [*found, Finding(Kind.MISSING, task.file.key, str(error))]
+            return [*found, Finding(Kind.MISSING, task.file.key, str(error))], summed
 
     def _read_bytes(self, size: int) -> None:
         self._progress.bytes += size

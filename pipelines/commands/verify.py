@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipelines.commands.shown import told
-from pipelines.commands.where import BackupUrl, CosCredentials, CosEndpoint, CosRegion, opened_backup
+from pipelines.commands.where import (
+    BackupUrl,
+    CosCredentials,
+    CosEndpoint,
+    CosRegion,
+    in_words_of_commands,
+    opened_backup,
+)
 
 if TYPE_CHECKING:
     from transforms.pulsar.connection import PulsarConnection
@@ -108,7 +115,7 @@ def verify(
             against=connection,
         )
         progress = Progress()
-        with shown(progress, console(stderr=True)):
+        with in_words_of_commands(), shown(progress, console(stderr=True)):
             found = verify(backup.store, backup.prefix, options, progress)
     code = 0 if found.proved else NOT_PROVED
 
@@ -141,7 +148,6 @@ def _connection(
     tls_key: str | None,
     listener_name: str | None,
 ) -> PulsarConnection | None:
-    from pipelines.commands.words import with_hyphens
     from transforms.errors import ConfigurationError
     from transforms.pulsar.connection import PulsarConnection
 
@@ -152,7 +158,8 @@ def _connection(
     if not service_url:
         raise ConfigurationError("--against-topic needs --service-url: the broker with which to compare.")
     connection = PulsarConnection(service_url, admin_url, token, tls_trust_certs, tls_cert, tls_key, listener_name)
-    problems = connection.problems()
-    if problems:
-        raise ConfigurationError(*map(with_hyphens, problems))
+    with in_words_of_commands():
+        problems = connection.problems()
+        if problems:
+            raise ConfigurationError(*problems)
     return connection

@@ -86,8 +86,8 @@ def print_verified(found: Verified, url: str, options: VerifyOptions, place: Con
 
 def _looked_at(found: Verified, options: VerifyOptions) -> Iterator[str]:
     yield "names, manifests, run records"
-    if options.heads or options.deep:
-        yield "CRC64 and metadata as the store has them"
+    if found.summed:
+        yield f"CRC64 and metadata of {found.summed:,} objects, as the store has them"
     if options.deep:
         yield "contents"
     elif found.across:
@@ -142,7 +142,9 @@ def _print_kind(kind: Kind, found: Verified, place: Console) -> None:
     place.print(f"{word} {kind.label} ({count:,}): {kind.sentence}", soft_wrap=True)
     kept = found.findings.kept(kind)
     for each in kept:
-        place.print(f"  {cleaned(each.key)}{f': {cleaned(each.what)}' if each.what else ''}", soft_wrap=True)
+        said = f"  {each.key}: {each.what}" if each.what else f"  {each.key}"
+        # A file system takes names that are no text.
+        place.print(cleaned(said.encode(errors="backslashreplace").decode()), soft_wrap=True)
     if count > len(kept):
         place.print(f"  … and {count - len(kept):,} more; --all shows them.")
     if kind.cure:
@@ -155,7 +157,7 @@ def verified_json(found: Verified, url: str, options: VerifyOptions) -> str:
         "backup": url,
         "proved": found.proved,
         "looked_at": {
-            "heads": options.heads or options.deep,
+            "heads": found.summed,
             "contents": options.deep,
             "broker": options.against is not None,
         },

@@ -32,8 +32,10 @@ class FolderStore:
     name is taken. Metadata is not kept: equal means equal bytes.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, clean: bool = True) -> None:
+        """``clean`` says that listing removes partial files whose writers have died; else it changes nothing."""
         self._folder = Path(folder)
+        self._clean = clean
 
     @property
     def retries(self) -> int:
@@ -182,7 +184,8 @@ class FolderStore:
         for key in found:
             name = key[len(place) :]
             if partial := _PARTIAL.fullmatch(name):
-                _remove_if_stale(folder / name, partial)
+                if self._clean:
+                    _remove_if_stale(folder / name, partial)
             elif key.endswith("/"):
                 if key.startswith(prefix) or prefix.startswith(key):
                     yield from self._walk(folder / name[:-1], key, prefix)

@@ -20,5 +20,5 @@ def test_memory_is_bounded_by_a_folder_or_a_window(template: str) -> None:
     assert OBJECTS > 4 * HELD
     command = [sys.executable, "-m", "tests.pipelines.verify.many_objects", str(OBJECTS // IN_WINDOW), template]
     grown = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    # All names alone would be more than twice that.
+    # All names together would be about twice that.
     assert grown < BYTES
