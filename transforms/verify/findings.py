@@ -53,18 +53,24 @@ class Kind(Enum):
     NO_MANIFEST = (
         "no-manifest",
         "A window has objects and no manifest.",
-        "While a run goes on, wait. What was written with --manifest=off has none: give --no-manifests.",
+        "While a run goes on, wait; else a run over the same stretch names them. What was written with --manifest=off "
+        "has none: give --no-manifests.",
     )
     MANIFEST_HOLE = (
         "manifest-hole",
         "The numbers of a window's manifests are not 0, 1, 2 …: one is missing.",
-        "It is lost; what it named alone is among the objects that no manifest names.",
+        "Restore it from a copy. Else delete the others of the window, too, and run the backup over it again: that "
+        "names all of it anew.",
     )
-    BAD_MANIFEST = ("bad-manifest", "A manifest cannot be read.", "Restore it from a copy, or move it away.")
+    BAD_MANIFEST = (
+        "bad-manifest",
+        "A manifest cannot be read.",
+        "Restore it from a copy. Else delete those of the window, and run the backup over it again.",
+    )
     CHANGED_MANIFEST = (
         "changed-manifest",
         "A manifest contradicts its own name, its objects or the record of its run.",
-        "It was changed after it was written: restore it from a copy.",
+        "It was changed after it was written: restore it from a copy, or do as with one that cannot be read.",
     )
     NAMED_TWICE = ("named-twice", "Manifests name an object more than once.", "One of them was changed or copied.")
     BAD_RECORD = ("bad-run-record", "A run record cannot be read.", "Restore it from a copy, or run the backup again.")
