@@ -95,11 +95,12 @@ def verify(
     from pipelines.terminal import console, give_out
     from pipelines.verify import NOT_PROVED, Progress, VerifyOptions, verify
 
-    logs.set_up("INFO", "text", client=against_topic)
+    logs.set_up("INFO", "text", client=False)
     with told():
         connection = _connection(
             against_topic, service_url, admin_url, token, tls_trust_certs, tls_cert, tls_key, listener_name
         )
+        logs.set_up("INFO", "text", client=connection is not None)
         backup = opened_backup(url, cos_region, cos_endpoint, cos_credentials)
         options = VerifyOptions(
             topics=_full_names(topic or []),
@@ -132,6 +133,8 @@ def verify(
 
 
 def _full_names(topics: list[str]) -> tuple[str, ...]:
+    if not topics:
+        return ()  # without the client, which takes a moment to load
     from transforms.pulsar.client import full_topic_name
     from transforms.pulsar.messages import TopicPartition
 

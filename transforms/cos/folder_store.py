@@ -9,7 +9,7 @@ import re
 import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -53,8 +53,9 @@ class FolderStore:
         mark = os.fsencode(after)
         for key in self.list_keys(prefix):
             if os.fsencode(key) > mark:
-                with self._explained(key):
-                    yield StoredSize(key, self._path(key).stat().st_size)
+                # What others have put there may have a name that no key of ours has, or be gone by now.
+                with self._explained(key), suppress(FileNotFoundError):
+                    yield StoredSize(key, (self._folder / key).stat().st_size)
 
     def head(self, key: str) -> ObjectHead | None:
         """Give size and time of a file; None if there is none. A folder keeps neither CRC64 nor metadata."""

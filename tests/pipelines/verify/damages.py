@@ -1,15 +1,15 @@
-"""A table of what can happen to a backup, and what verify must say of it."""
+"""What can be done to a backup; each gives what must be found of it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastcrc import crc64
 
-from tests.pipelines.verify.stored_backup import ORDERS, PARTITIONS, SECONDS, Kind, StoredBackup, messages_of
+from tests.pipelines.verify.stored_backup import ORDERS, PARTITIONS, SECONDS, StoredBackup, messages_of
 from transforms.files.formats import make_format
 from transforms.files.naming import FileName, parse_name
 from transforms.pulsar.messages import MessageBatch
@@ -18,24 +18,6 @@ from transforms.verify.findings import Kind as Found
 
 #: What must be found, and what the key or the details of it must hold.
 Expected = Sequence[tuple[Found, str]]
-
-ROLES = ("bucket", "folder")
-
-
-@dataclass(frozen=True)
-class Damage:
-    """One thing that happens to a backup."""
-
-    what: str
-    do: Callable[[StoredBackup], Expected]
-    deep: Expected = ()
-    """What only reading the contents tells."""
-    where: tuple[str, ...] = ROLES
-    payloads: tuple[str, ...] = ("bytes", "json", "value")
-    """Kinds of payload of which a backup can have it."""
-
-    def happens_to(self, where: str, kind: Kind) -> bool:
-        return where in self.where and kind.payload in self.payloads
 
 
 def name_of(key: str) -> FileName:
@@ -207,10 +189,17 @@ def manifest_edited(name: str, value: Any, found: Found, about: str) -> Callable
     def do(backup: StoredBackup) -> Expected:
         key = a_manifest(backup)
         edit(backup, key, lambda document: document["files"][0].update({name: value}))
+        if found is Found.CRC64 and backup.server is None:
+            return []
         file = json.loads(backup.read(key))["files"][0]["name"]
         return [(found, key if about == "manifest" else file)]
 
     return do
+
+
+def times_in_a_manifest(backup: StoredBackup) -> Expected:
+    edit(backup, a_manifest(backup), lambda document: document["files"][0].update(first_publish_time=7))
+    return []
 
 
 def manifest_of_another_reading(backup: StoredBackup) -> Expected:
@@ -389,116 +378,3 @@ def first_later(batches: list[MessageBatch]) -> list[MessageBatch]:
 
 def first_of_another_partition(batches: list[MessageBatch]) -> list[MessageBatch]:
     return [replace(batches[0], partition=PARTITIONS[1]), *batches[1:]]
-
-
-BYTES = ("bytes", "json")
-KEY = "/orders/"
-DAMAGES: Iterable[Damage] = [
-    Damage("an object removed", removed),
-    Damage("a window removed, with its manifests", removed_with_its_window),
-    Damage("an object truncated", truncated, [(Found.UNREADABLE, KEY)]),
-    Damage("a bit flipped where an object is kept", bit_flipped_at_rest, [(Found.CRC64, KEY)]),
-    Damage("a byte changed, the size kept", changed_with_its_size_kept, [(Found.CRC64, KEY)]),
-    Damage("two objects swapped", swapped, [(Found.PARTITION, KEY), (Found.CRC64, KEY)]),
-    Damage("an object duplicated under another cut", copied_under_another_cut, [(Found.COUNT, KEY)]),
-    Damage("an object that overlaps another", overlapping, [(Found.IDS, KEY)]),
-    Damage("a manifest lost", manifest_lost),
-    Damage("the first of two manifests lost", first_manifest_lost),
-    Damage("a file left out of a manifest", manifest_names_one_less),
-    Damage("a file added to a manifest", manifest_names_one_more),
-    Damage(
-        "another count in a manifest", manifest_edited("messages", 7_000_000, Found.CHANGED_MANIFEST, "manifest")
-    ),
-    Damage("another id in a manifest", manifest_edited("first", "1:1:0", Found.CHANGED_MANIFEST, "manifest")),
-    Damage("another size in a manifest", manifest_edited("bytes", 7, Found.SIZE, "file")),
-    Damage(
-        "another CRC64 in a manifest",
-        manifest_edited("crc64", "7", Found.CRC64, "file"),
-        [(Found.CRC64, KEY)],
-        where=("bucket",),
-    ),
-    Damage("times in a manifest", lambda backup: manifest_edited("first_publish_time", 7, Found.TIMES, "file")(backup)[:0],
-           [(Found.TIMES, KEY)]),
-    Damage("another reading in a manifest", manifest_of_another_reading),
-    Damage("a file named by two manifests", named_twice),
-    Damage("a manifest cut off", manifest_not_readable),
-    Damage("the manifest of another window", manifest_of_another_window),
-    Damage("the manifest of another topic", manifest_of_another_topic),
-    Damage("an object of another topic", object_of_another_topic, [(Found.PARTITION, KEY)]),
-    Damage("a topic's objects in another topic's folder", folder_of_another_topic, [(Found.PARTITION, "/orders-2/")]),
-    Damage("a run record lost", record_lost),
-    Damage("a run record cut off", record_not_readable),
-    Damage("a run record copied", record_copied),
-    Damage(
-        "more messages in a run record",
-        record_edited(lambda record: record["read"][0].update(messages=1_000), (Found.FEWER, "_runs/run-1.json")),
-    ),
-    Damage(
-        "fewer messages in a run record",
-        record_edited(lambda record: record["read"][0].update(messages=1), (Found.MORE, "_runs/run-1.json")),
-    ),
-    Damage(
-        "a partition left out of a run record",
-        record_edited(lambda record: record["read"].pop(0), (Found.UNPROVED, "-p0000-")),
-    ),
-    Damage(
-        "a gap in a run record",
-        record_edited(
-            lambda record: record["gaps"].append(
-                {"topic": ORDERS, "partition": 0, "start": "1:0:0", "stop": "7:0:0", "certain": True}
-            ),
-            (Found.GAP, "_runs/run-1.json"),
-        ),
-    ),
-    Damage(
-        "another count in a name",
-        renamed(lambda name: name._replace(run=name.run._replace(messages=99)), Found.METADATA),
-        [(Found.COUNT, "-000099.")],
-    ),
-    Damage(
-        "another last id in a name",
-        renamed(lambda name: name._replace(run=name.run._replace(last=name.run.last.next_message())), Found.METADATA),
-        [(Found.IDS, KEY)],
-    ),
-    Damage(
-        "another first id in a name",
-        renamed(lambda name: name._replace(run=name.run._replace(first=name.run.first.next_message())), Found.METADATA),
-        [(Found.IDS, KEY)],
-    ),
-    Damage(
-        "another window in a name",
-        renamed(lambda name: name._replace(window=name.window + SECONDS * 1000), Found.METADATA),
-        [(Found.WINDOW, KEY)],
-    ),
-    Damage(
-        "another partition in a name",
-        renamed(lambda name: name._replace(partition=5)),
-        [(Found.PARTITION, "-p0005-")],
-    ),
-    Damage("an object of another granularity", of_another_granularity),
-    Damage("an empty object", empty),
-    Damage("an object of another format", of_another_format, [(Found.UNREADABLE, KEY)]),
-    Damage("an object in the folder of another hour", in_another_hour),
-    Damage("an object renamed to what is no name", renamed_to_no_name),
-    Damage("a spooled part left behind", spool_left),
-    Damage("an upload left behind", upload_left, where=("bucket",)),
-    Damage("an object in quarantine removed", in_quarantine(quarantine_removed), payloads=("value",)),
-    Damage(
-        "an object in quarantine cut off", in_quarantine(quarantine_cut), [(Found.SIZE, "_quarantine/")],
-        payloads=("value",),
-    ),
-    Damage("another schema version in a name", another_schema_version, [(Found.SCHEMA, "-v000001-")], payloads=("value",)),
-    Damage("metadata of another count", metadata_changed(messages="1"), where=("bucket",)),
-    Damage("metadata of another window", metadata_changed(window="1"), where=("bucket",)),
-    Damage(
-        "metadata of other records", metadata_changed(records_crc64="1"), [(Found.METADATA, KEY)], where=("bucket",)
-    ),
-    Damage("messages removed inside", inside(lambda batches: batches[:1] + batches[2:]), [(Found.COUNT, KEY)], payloads=BYTES),
-    Damage("a message twice inside", inside(lambda batches: batches[:1] + batches), [(Found.ORDER, KEY)], payloads=BYTES),
-    Damage("messages in another order inside", inside(lambda batches: batches[::-1]), [(Found.ORDER, KEY)], payloads=BYTES),
-    Damage("a message of another window inside", inside(first_later), [(Found.WINDOW, KEY)], payloads=BYTES),
-    Damage(
-        "a message of another partition inside", inside(first_of_another_partition), [(Found.PARTITION, KEY)], payloads=BYTES
-    ),
-    Damage("everything deleted", everything_deleted),
-]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A destination of any number of objects, made up while it is listed: names, manifests and heads are functions of a place."""
+"""A destination of any number of objects, made up while it is listed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ import resource
 import sys
 from bisect import bisect_left
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 from pipelines.verify import VerifyOptions, verify
 from transforms.cos.store import ObjectHead, StoredSize
-from transforms.files.manifest import Manifest, ManifestFile, PartitionRead, RunRecord, moment, to_json
+from transforms.files.manifest import (
+    Manifest,
+    ManifestFile,
+    PartitionRead,
+    RunRecord,
+    moment,
+    parse_manifest_name,
+    to_json,
+)
 from transforms.files.naming import FileName, Layout, StoredRun, parse_name
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
@@ -72,9 +80,9 @@ class ManyObjects:
         if key.startswith("_runs/"):
             yield to_json(self._record())
         else:
-            stamp = datetime.strptime(key.rpartition("_manifest-")[2][:16], "%Y%m%dT%H%M%SZ")
-            passed = stamp.replace(tzinfo=timezone.utc) - moment(BEGIN)
-            window = passed // timedelta(seconds=SECONDS)
+            name = parse_manifest_name(key.rpartition("/")[2])
+            assert name is not None
+            window = (name.window - moment(BEGIN)) // timedelta(seconds=SECONDS)
             manifest = self._manifest(window)
             yield to_json(manifest.model_copy(update={"files": tuple(map(_file, names(window)))}))
 
@@ -85,15 +93,16 @@ class ManyObjects:
         read = tuple(_read(partition, window + 1) for partition in range(PARTITIONS))
         at = moment(BEGIN + window * SECONDS * 1000)
         return Manifest(
-            topic=TOPIC, window=at, granularity=SECONDS, format="avro", number=0, run=RUN, written=at, files=(), read=read
+            topic=TOPIC, window=at, granularity=SECONDS, format="avro", number=0, run=RUN, written=at, files=(),
+            read=read,
         )  # fmt: skip
 
     def _record(self) -> RunRecord:
         read = tuple(_read(partition, self.windows) for partition in range(PARTITIONS))
         return RunRecord(
             run=RUN, started=moment(BEGIN), ended=moment(BEGIN), path_template=self.layout.template, timezone="UTC",
-            granularity=SECONDS, format="avro", payload="bytes", window_by="publish_time", files=self.windows * IN_WINDOW,
-            bytes=1, read=read,
+            granularity=SECONDS, format="avro", payload="bytes", window_by="publish_time",
+            files=self.windows * IN_WINDOW, bytes=1, read=read,
         )  # fmt: skip
 
 

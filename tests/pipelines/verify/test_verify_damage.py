@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.verify import VerifyOptions, verify
 from tests.pipelines.backups import SECRETS
-from tests.pipelines.verify.damages import DAMAGES, Damage
+from tests.pipelines.verify.damage_table import DAMAGES, Damage
 from tests.pipelines.verify.stored_backup import Kind, StoredBackup, copied, in_bucket, in_folder, write_backup
 from transforms.testing.cos_server import CosServer
 
