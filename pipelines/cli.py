@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.commands import rules, runs, serve, verify, words
+from pipelines.commands import cat, find, ls, rules, runs, serve, verify, words
 from pipelines.commands.shown import told
 from pipelines.commands.words import with_hyphens, with_underscores
 from pipelines.parser import job_parser
@@ -36,6 +36,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     # A traceback with the values of variables could show a token.
     pretty_exceptions_enable=False,
+    # Help is as wide as the terminal: 80 columns cut the sentences behind the commands short.
+    context_settings={"max_content_width": 120},
 )
 stream = typer.Typer(
     help="Look at the jobs of a Flink cluster, and stop one.", no_args_is_help=True, rich_markup_mode=None
@@ -45,6 +47,9 @@ app.add_typer(stream, name="stream")
 app.command()(runs.run)
 app.command()(runs.log)
 app.command()(serve.serve)
+app.command()(ls.ls)
+app.command()(cat.cat)
+app.command()(find.find)
 app.command()(verify.verify)
 
 FlinkMaster = Annotated[
@@ -68,10 +73,13 @@ def main() -> None:
 class _Stdout(io.FileIO):
     """Whoever reads the output may stop early, as ``head`` does: what is left of it goes nowhere."""
 
+    reader_is_gone = False
+
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
+            self.reader_is_gone = True
             return len(data)
 
 

@@ -56,16 +56,14 @@ GROUP BY ALL ORDER BY ALL"""
 _PIPED_WIDTH = 132
 _VALUE_SHOWN = 70
 _LINE_SHOWN = 500
-_INTERRUPTED = 130
-_TERMINATED = 143
+
+_signalled: list[int] = []
+"""Ctrl-C and SIGTERM that came."""
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: ends everything as Ctrl-C does."""
-
-
-def _terminate(*_: object) -> None:
-    raise _Terminated
+def _break_off(number: int, _: object) -> None:
+    _signalled.append(number)
+    raise KeyboardInterrupt
 
 
 @dataclass(frozen=True)
@@ -91,13 +89,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     cast(Any, sys.stdout).reconfigure(errors="replace")  # the messages hold many scripts, and not every terminal does
     console = terminal.console(piped_width=_PIPED_WIDTH)
     try:
-        signal.signal(signal.SIGTERM, _terminate)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _break_off)
         return _demo(console, keep)
-    except KeyboardInterrupt as error:
+    except BaseException:
+        # What is raised in the midst of a runner comes out of it as an error of its own.
+        if not _signalled:
+            raise
         console.print("\ninterrupted")
         sys.stdout.flush()
         # Not sys.exit: that waits for the threads of a runner that was broken off.
-        os._exit(_TERMINATED if isinstance(error, _Terminated) else _INTERRUPTED)
+        os._exit(128 + _signalled[0])
 
 
 def _demo(console: Console, keep: Path | None) -> int:

@@ -51,7 +51,12 @@ def add_backup(
         | "ReadFromPulsar" >> ReadBatches(read)
     )
     written = messages.batches | "WriteToCos" >> WriteToCos(write)
-    told = {"files": written.files, "partitions": written.partitions, "gaps": messages.gaps}
+    told = {
+        "files": written.files,
+        "partitions": written.partitions,
+        "gaps": messages.gaps,
+        "schemas": written.schemas,
+    }
     _ = told | "Results" >> results
     if manifests is not None:
         # Those of which nothing is read, too: a topic's window is complete over all of them.
@@ -149,7 +154,15 @@ def manifest_settings(config: BackupConfig, write: WriteSettings) -> ManifestSet
     """How manifests are written; None where none are."""
     if not config.manifest:
         return None
-    return ManifestSettings(write.destination, write.layout, write.format_name, write.run, config.rule)
+    return ManifestSettings(
+        write.destination,
+        write.layout,
+        write.format_name,
+        write.run,
+        config.rule,
+        compacted=config.request.compacted,
+        quarantines=config.make_encoder.needs_schemas,
+    )
 
 
 def make_encoder(factory: EncoderFactory, connection: PulsarConnection) -> RecordEncoder:

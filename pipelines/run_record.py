@@ -11,6 +11,7 @@ from pipelines.options import BackupConfig
 from pipelines.results import RunResults
 from transforms.cos.store import ObjectStore
 from transforms.cos.stored_files import RUNS
+from transforms.cos.written import SchemaSeen
 from transforms.errors import BackupError
 from transforms.files.manifest import GapFound, PartitionRead, RunRecord, SchemaVersion, to_json
 from transforms.pulsar.admin import PulsarAdmin
@@ -67,7 +68,7 @@ def write_run_record(
             )
             for gap in gaps
         ),
-        schemas=_schemas(config.connection, dict.fromkeys(each.topic for each in read if each.messages)),
+        schemas=_schemas(config.connection, found.schemas),
     )
     key = f"{config.destination.prefix}{RUNS}{run}.json"
     store.put_document(key, to_json(record))
@@ -88,31 +89,36 @@ def _read(resolution: Resolution, found: RunResults) -> Iterator[PartitionRead]:
             )
 
 
-def _schemas(connection: PulsarConnection, topics: Iterable[str]) -> tuple[SchemaVersion, ...]:
+def _schemas(connection: PulsarConnection, seen: Iterable[SchemaSeen]) -> tuple[SchemaVersion, ...]:
     """The versions of the topics' schemas; a broker that does not tell them is no reason to call a backup failed."""
-    found: list[SchemaVersion] = []
-    topics = list(topics)
+    topics: dict[str, int] = {}
+    for topic, version in sorted(seen):
+        topics[topic] = version
     if not topics:
         return ()
+    found: list[SchemaVersion] = []
     try:
         admin = PulsarAdmin(connection) if connection.admin_url else None
         source = SchemaSource(connect(connection), admin)
-        for topic in topics:
-            found += versions_of(source, topic)
+        for topic, last in topics.items():
+            found += versions_of(source, topic, last)
     except BackupError as error:
         _log.warning("The record of the run is without schemas that the broker did not tell: %s", error)
     return tuple(found)
 
 
-def versions_of(schemas: Schemas, topic: str) -> Iterator[SchemaVersion]:
-    """The versions of a topic's schema from 0 on, whether messages have them or not; 100 at most.
+def versions_of(schemas: Schemas, topic: str, last: int) -> Iterator[SchemaVersion]:
+    """The versions of a topic's schema, whether messages have them or not: up to ``last``, and on until there is none.
 
-    Not guaranteed: those behind a version that the broker does not have; it numbers them without holes.
+    Not guaranteed: versions behind the first 100 that were asked for, counted from ``last`` where that is later.
     """
-    for version in range(_MOST_SCHEMA_VERSIONS):
+    first = max(last + 1 - _MOST_SCHEMA_VERSIONS, 0)
+    for version in range(first, first + 2 * _MOST_SCHEMA_VERSIONS):
         schema = schemas.get(topic, version)
-        if schema is None:
+        if schema is None and version > last:
             return
+        if schema is None:
+            continue  # somebody has deleted it
         yield SchemaVersion(
             topic=topic,
             schema_version=version,

@@ -43,7 +43,7 @@ STAGES = [
     "SpreadPartitions/AddRandomKeys",
     "SpreadPartitions/RemoveRandomKeys",
     "Start",
-    "WriteToCos/EncodeRecords",
+    "WriteToCos/EncodeRecords/Encode",
     "WriteToCos/FixedWindows",
     "WriteToCos/GlobalWindow",
     "WriteToCos/RollFiles/Roll",

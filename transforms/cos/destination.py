@@ -20,7 +20,7 @@ from transforms.cos.folder_store import FolderStore
 from transforms.cos.object_metadata import NAMES
 from transforms.cos.retry import DEADLINE, Place, RequestFailed, RetryPolicy
 from transforms.cos.store import ObjectStore
-from transforms.errors import ConfigurationError
+from transforms.errors import AccessError, ConfigurationError, DestinationError
 
 _logger = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ def open_store(destination: Destination) -> ObjectStore:
 def _new_store(destination: Destination) -> CosStore | FolderStore:
     if destination.bucket is None:
         return FolderStore(destination.folder or "/")
-    return _cos_store(destination, _new_client(destination))
+    return _cos_store(destination, new_client(destination))
 
 
 def _cos_store(destination: Destination, client: CosClient) -> CosStore:
@@ -176,7 +176,8 @@ def _cos_store(destination: Destination, client: CosClient) -> CosStore:
     return CosStore(client, place, headers=dict(destination.headers), policy=policy)
 
 
-def _new_client(destination: Destination, **limits: float) -> CosClient:
+def new_client(destination: Destination, **limits: float) -> CosClient:
+    """A client of a destination's bucket."""
     return CosClient(
         bucket=destination.bucket or "",
         region=destination.region,
@@ -194,17 +195,21 @@ class Writable(NamedTuple):
     warnings: list[str]
 
 
-def check_writable(destination: Destination) -> Writable:
+def check_writable(destination: Destination, *, manifests: bool = False) -> Writable:
     """Prove that the prefix can be listed, written and cleaned, with an empty object under ``_spool/``.
 
     Leaves nothing behind. Raises AccessError or DestinationError; each cause has its own sentence: no such bucket or
     another region, a wrong or expired key, a missing permission (named), a wrong clock, a full or read-only folder.
-    Does not prove the permissions for multipart uploads, which only large files need.
+    Does not prove the permissions for multipart uploads, which only large files need. ``manifests``: prove too that
+    they can be read, where there is one.
     """
     if destination.bucket is None:
         return Writable(_check_folder(Path(destination.folder or "/")), [])
-    client = _new_client(destination, timeout=_CHECK_TIMEOUT, request_limit=_CHECK_TIMEOUT)
-    _probe(_cos_store(destination, client).with_deadline(_CHECK_DEADLINE), destination.prefix)
+    client = new_client(destination, timeout=_CHECK_TIMEOUT, request_limit=_CHECK_TIMEOUT)
+    store = _cos_store(destination, client).with_deadline(_CHECK_DEADLINE)
+    _probe(store, destination.prefix)
+    if manifests:
+        _probe_manifests(store, destination.prefix)
     try:
         versioned = client.was_versioned()
     except RequestFailed:
@@ -223,6 +228,15 @@ def _probe(store: ObjectStore, prefix: str) -> None:
     next(iter(store.list_keys(spool)), None)
     store.put(probe, b"", {})
     store.delete_parts([probe])
+
+
+def _probe_manifests(store: ObjectStore, prefix: str) -> None:
+    try:
+        next(store.read(f"{prefix}_manifest-probe"), None)
+    except AccessError as error:
+        raise AccessError(f"{error} Later runs read manifests; --manifest=off does without them.") from None
+    except DestinationError:
+        pass  # there is none, and that may be told
 
 
 def _check_folder(folder: Path) -> bool:

@@ -23,7 +23,7 @@ from transforms.cos.listing import SharedFiles, StoredFiles
 from transforms.cos.object_metadata import metadata_of
 from transforms.cos.uploads import Uploads, results
 from transforms.cos.write_metrics import WriteMetrics
-from transforms.cos.written import PartitionReport, WrittenFile
+from transforms.cos.written import PartitionReport, SchemaSeen, WrittenFile
 from transforms.files.assemble import MIN_PART_BYTES, assemble, pack
 from transforms.files.format import FileFormat, RecordEncoder
 from transforms.files.naming import QUARANTINE_LANE, Layout
@@ -35,7 +35,7 @@ from transforms.progress import progress_of
 from transforms.pulsar.messages import FOREVER, MessageBatch, Seal, TopicPartition
 from transforms.pulsar.positions import Position
 
-PARTITIONS, POSITIONS, TOLD = "partitions", "positions", "told"
+PARTITIONS, POSITIONS, TOLD, SCHEMAS = "partitions", "positions", "told", "schemas"
 
 registry.register_coder(Element, ElementCoder)
 
@@ -57,6 +57,8 @@ class WriteToCosResult:
     """Name of a partition, and the position before which everything is in files that stand complete."""
     told: beam.PCollection
     """Full name of a topic, and what ``WriteManifests`` needs to know of one of its partitions."""
+    schemas: beam.PCollection
+    """SchemaSeen, each at least once; of some messages of each batch."""
 
 
 @dataclass(frozen=True)
@@ -100,18 +102,22 @@ class WriteToCos(beam.PTransform):  # type: ignore[misc]
         """Build the transform."""
         settings = self._settings
         roll = beam.ParDo(_RollFiles(settings))
-        roll.label = "Roll"  # else the name of a class, which savepoints would know the stage by
-        rolled = (
+        encode = beam.ParDo(_EncodeRecords(settings.make_encoder, settings.run)).with_output_types(tuple[str, Element])
+        # Else the names of classes, which savepoints would know the stages by.
+        roll.label, encode.label = "Roll", "Encode"
+        encoded = (
             elements
             | "FixedWindows" >> beam.WindowInto(FixedWindows(settings.layout.granularity))
-            | "EncodeRecords"
-            >> beam.ParDo(_EncodeRecords(settings.make_encoder, settings.run)).with_output_types(tuple[str, Element])
+            | "EncodeRecords" >> encode.with_outputs(SCHEMAS, main="records")
+        )
+        rolled = (
+            encoded["records"]
             # The window travels as data from here on: a runner drops late elements of a stateful stage by the
             # window's end, and a backup drops nothing.
             | "GlobalWindow" >> beam.WindowInto(GlobalWindows())
             | "RollFiles" >> roll.with_outputs(PARTITIONS, POSITIONS, TOLD, main="files")
         )
-        return WriteToCosResult(rolled["files"], rolled[PARTITIONS], rolled[POSITIONS], rolled[TOLD])
+        return WriteToCosResult(rolled["files"], rolled[PARTITIONS], rolled[POSITIONS], rolled[TOLD], encoded[SCHEMAS])
 
     def display_data(self) -> dict[str, Any]:
         """What the runner's console shows."""
@@ -131,10 +137,9 @@ class _EncodeRecords(beam.DoFn):  # type: ignore[misc]
 
     def setup(self) -> None:
         self._encoder = self._make_encoder()
+        self._schemas: set[SchemaSeen] = set()
 
-    def process(
-        self, element: MessageBatch | Seal, window: Any = beam.DoFn.WindowParam
-    ) -> Iterator[tuple[str, Element]]:
+    def process(self, element: MessageBatch | Seal, window: Any = beam.DoFn.WindowParam) -> Iterator[Any]:
         name = element.partition.name
         if isinstance(element, Seal):
             yield name, SealMark(element.before, element.position)
@@ -155,6 +160,12 @@ class _EncodeRecords(beam.DoFn):  # type: ignore[misc]
             lanes = in_order_of_messages(lanes, [part.indexes or range(len(part.lengths)) for part in encoded])
         for lane in lanes:
             yield name, lane
+        # Not of each message, for that is another call into the client.
+        for message in element.messages[:1] + element.messages[-1:]:
+            seen = SchemaSeen(element.partition.topic, message.int_schema_version())
+            if seen.version >= 0 and seen not in self._schemas:
+                self._schemas.add(seen)
+                yield beam.pvalue.TaggedOutput(SCHEMAS, seen)
 
 
 class _RollFiles(beam.DoFn):  # type: ignore[misc]

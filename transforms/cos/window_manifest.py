@@ -18,6 +18,7 @@ from fastcrc import crc64 as crc64_of
 from transforms.cos.destination import Destination
 from transforms.cos.object_metadata import publish_times
 from transforms.cos.store import ObjectStore, StoredSize
+from transforms.cos.stored_files import QUARANTINE
 from transforms.cos.together import as_part
 from transforms.errors import DamagedError, ObjectConflictError
 from transforms.files.decode import read_records
@@ -53,6 +54,9 @@ class ManifestSettings:
     """``avro`` or ``jsonl``, whatever the compression."""
     run: str
     rule: str | None = None
+    compacted: bool = False
+    quarantines: bool = True
+    """Whether the run may put messages into quarantine."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class ManifestWriter:
         self._store = store
         self._settings = settings
         self._known = known
+        self._lanes: tuple[str, ...] | None = None
 
     def write(self, wanted: WindowOfTopic) -> Manifest | None:
         """Write the manifest of what stands there and no manifest names; None, and nothing written, where all is named.
@@ -162,7 +167,7 @@ class ManifestWriter:
 
     def _listed(self, wanted: WindowOfTopic) -> Iterator[_Found]:
         settings = self._settings
-        for lane in ("", QUARANTINE_LANE):
+        for lane in self._looked_at():
             folder = self._folder(wanted, lane)
             # All partitions of the window, and nothing of others.
             prefix = name_prefix(wanted.window, settings.layout.granularity, 0).rpartition("p")[0]
@@ -172,9 +177,23 @@ class ManifestWriter:
                 if name is not None and str(name) == base and name.format == settings.format_name:
                     yield _Found(lane == QUARANTINE_LANE, stored, base, name)
 
+    def _looked_at(self) -> tuple[str, ...]:
+        """The lanes where files of a window may be: where there is no quarantine, a request less for each window."""
+        if self._lanes is None:
+            settings = self._settings
+            quarantine = self._store.list_keys(f"{settings.layout.prefix}{QUARANTINE}")
+            there = settings.quarantines or next(iter(quarantine), None) is not None
+            self._lanes = ("", QUARANTINE_LANE) if there else ("",)
+        return self._lanes
+
     def _described(self, wanted: WindowOfTopic, found: list[_Found]) -> tuple[ManifestFile, ...]:
-        with ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="manifest") as pool:
-            facts = list(pool.map(as_part(self._facts), found))
+        facts = [self._facts_known(each) for each in found]
+        if None in facts:
+            with ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="manifest") as pool:
+                asked = pool.map(
+                    as_part(self._facts_asked), [each for each, fact in zip(found, facts, strict=True) if fact is None]
+                )
+                facts = [next(asked) if fact is None else fact for fact in facts]
         return tuple(
             ManifestFile(
                 name=each.base,
@@ -192,11 +211,12 @@ class ManifestWriter:
             if fact is not None
         )
 
-    def _facts(self, found: _Found) -> FileFacts | None:
-        key, size = found.stored
-        known = self._known(key)
-        if known is not None and known.bytes == size:
-            return known
+    def _facts_known(self, found: _Found) -> FileFacts | None:
+        known = self._known(found.stored.key)
+        return known if known is not None and known.bytes == found.stored.size else None
+
+    def _facts_asked(self, found: _Found) -> FileFacts | None:
+        key = found.stored.key
         head = self._store.head(key)
         if head is None:
             _log.warning("%s is gone; no manifest names it.", key)
@@ -233,6 +253,7 @@ class ManifestWriter:
             files=files,
             gaps=wanted.gaps,
             read=wanted.read,
+            compacted=settings.compacted,
         )
 
 

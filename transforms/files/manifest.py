@@ -145,6 +145,7 @@ class Manifest(_Document):
     read: tuple[PartitionRead, ...] = Described(
         (), description="How far this run had read when the window was complete, counted from where it began."
     )
+    compacted: bool = Described(False, description="The run read the last message of each key only, and counted those.")
 
     @property
     def name(self) -> ManifestName:

@@ -170,6 +170,19 @@ def test_known_files_cost_no_request_and_are_believed_only_where_the_size_is_rig
     assert [file.crc64 for file in manifest.files] == [str(each.facts.crc64) for each in made]
 
 
+def test_quarantine_is_looked_at_where_there_may_be_one(server, store):
+    put_file(store, 10)
+    before = server.requests["GetBucket"]
+    plain = writer(store, quarantines=False)
+    for _ in range(3):
+        plain.write(WANTED)
+    assert server.requests["GetBucket"] - before == 1 + 3 * 2
+    made = put_file(store, 20, lane=QUARANTINE_LANE)
+    assert names(writer(store, quarantines=False).write(WANTED)) == [made.name]
+    made = put_file(store, 30, lane=QUARANTINE_LANE)
+    assert names(writer(store).write(WANTED)) == [made.name]
+
+
 def test_one_line_tells_of_a_manifest(any_store, caplog):
     caplog.set_level(logging.INFO)
     put_file(any_store, 10, 4)
