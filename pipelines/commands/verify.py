@@ -75,18 +75,16 @@ def verify(
     cos_endpoint: CosEndpoint = None,
     cos_credentials: CosCredentials = "env",
 ) -> None:
-    r"""Prove a backup: that it holds every message that its runs have read, once, whole and in its place.
+    """Prove a backup: that it holds every message that its runs have read, once, whole and in its place.
 
-    Only reads. Examples:
+    It only reads. Exit codes: 0 all is proved, 6 something is not, 2 configuration, 3 authentication or permission,
+    4 source, 5 destination, 130 interrupted, 143 terminated.
 
     \b
-      tdmq-backup verify cos://backup-1250000000/pulsar/ --cos-region=ap-guangzhou
-      tdmq-backup verify file:///tmp/backup/ --deep
-      tdmq-backup verify file:///tmp/backup/ --topic=orders --against-topic --service-url=pulsar://127.0.0.1:6650
-
-    Exit codes: 0 all is proved, 6 something is not, 2 configuration, 3 authentication or permission, 4 source,
-    5 destination, 130 interrupted, 143 terminated.
-    """
+    tdmq-backup verify cos://backup-1250000000/pulsar/ --cos-region ap-guangzhou
+    tdmq-backup verify file:///tmp/backup/ --deep
+    tdmq-backup verify file:///tmp/backup/ --against-topic --service-url pulsar://127.0.0.1:6650
+    """  # noqa: D301 - it is a backspace that keeps lines apart
     from pipelines import logs, signals
 
     signals.listen()

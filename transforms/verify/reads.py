@@ -62,7 +62,7 @@ class Reads:
             self._typed.add((run, manifest.topic))
         for read in manifest.read:
             reader = _Reader(run, read.topic, max(read.partition, 0), manifest.granularity, manifest.format)
-            stretch = Stretch(read.start, read.stop, read.messages, key)
+            stretch = Stretch(read.start, read.stop, read.messages, key, manifest.compacted)
             if not known:
                 self._keep(reader, stretch)
             elif self._wants(read.topic) and not _agree(stretch, self._records.get(reader)):

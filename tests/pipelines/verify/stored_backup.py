@@ -176,6 +176,7 @@ def write_run(
     *,
     first: int = 0,
     last: int = ENTRIES,
+    written: bool = True,
     record: bool = True,
     manifests: bool = True,
     gaps: Sequence[GapFound] = (),
@@ -183,7 +184,10 @@ def write_run(
     partitions: Sequence[TopicPartition] = PARTITIONS,
     template: str = Layout.template,
 ) -> None:
-    """Write what a run writes that reads the entries ``first`` to before ``last`` of each partition."""
+    """Write what a run writes that reads the entries ``first`` to before ``last`` of each partition.
+
+    If not ``written``, all of them stood there already.
+    """
     kind, store = place.kind, place.store
     layout = Layout(place.prefix, template, "UTC", granularity)
     file_format, factory = make_format(kind.format, kind.codec, kind.payload)
@@ -202,7 +206,7 @@ def write_run(
                 ids, times = [batch.ids[at] for at in places], [batch.publish_times[at] for at in places]
                 roller.add(Records.of(window, part.lane, part.header, ids, times, part.lengths, part.data))
         roller.seal(FOREVER, granularity * 1000)
-        for finished in roller.finished:
+        for finished in roller.finished if written else ():
             file, body = finished.file, assemble(finished, file_format)
             key = layout.file(partition, file.lane, file.window, file.run, file_format.extension)
             store.put(key, body.tail, metadata_of(file, body.records_crc))
