@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pipelines.commands.runs import StoreUrl, opened
 from pipelines.commands.shown import told
 from pipelines.commands.where import (
-    BackupUrl,
     CosCredentials,
     CosEndpoint,
     CosRegion,
@@ -21,13 +21,20 @@ from pipelines.commands.where import (
 )
 
 if TYPE_CHECKING:
+    from pipelines.options import BackupConfig
     from transforms.pulsar.connection import PulsarConnection
 
 _MOST_WORKERS = 256
 
 
 def verify(
-    url: BackupUrl,
+    url: Annotated[
+        str | None,
+        typer.Argument(metavar="URL", help="Where the backup is: cos://BUCKET-APPID/PREFIX/ or file:///FOLDER/."),
+    ] = None,
+    rule: Annotated[
+        str | None, typer.Option("--rule", metavar="NAME", help="In the place of URL: the backup that this rule makes.")
+    ] = None,
     topic: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only this topic, as --topic of the backup; repeatable.")
     ] = None,
@@ -74,6 +81,7 @@ def verify(
     cos_region: CosRegion = None,
     cos_endpoint: CosEndpoint = None,
     cos_credentials: CosCredentials = "env",
+    store: StoreUrl = None,
 ) -> None:
     """Prove a backup: that it holds every message that its runs have read, once, whole and in its place.
 
@@ -84,6 +92,7 @@ def verify(
     tdmq-backup verify cos://backup-1250000000/pulsar/ --cos-region ap-guangzhou
     tdmq-backup verify file:///tmp/backup/ --deep
     tdmq-backup verify file:///tmp/backup/ --against-topic --service-url pulsar://127.0.0.1:6650
+    tdmq-backup verify --rule orders --against-topic
     """  # noqa: D301 - it is a backspace that keeps lines apart
     from pipelines import logs, signals
 
@@ -92,14 +101,25 @@ def verify(
     from pipelines.commands.verify_shown import print_verified, shown, verified_json
     from pipelines.terminal import console, give_out
     from pipelines.verify import NOT_PROVED, Progress, VerifyOptions, verify
+    from transforms.errors import ConfigurationError
 
     logs.set_up("INFO", "text", client=False)
     with told():
-        connection = _connection(
-            against_topic, service_url, admin_url, token, tls_trust_certs, tls_cert, tls_key, listener_name
-        )
+        if (url is None) == (rule is None):
+            raise ConfigurationError("Give the URL of the backup, or --rule with the rule that makes it.")
+        if rule is not None:
+            config = _config_of(rule, store, elsewhere=not against_topic)
+            place, layout = config.destination, config.layout
+            url, cos_region, cos_endpoint, cos_credentials = place.url, place.region, place.endpoint, place.credentials
+            path_template, timezone = path_template or layout.template, timezone or layout.timezone
+            topic, no_manifests = topic or list(config.request.topics), no_manifests or not config.manifest
+            connection = config.connection if against_topic else None
+        else:
+            connection = _connection(
+                against_topic, service_url, admin_url, token, tls_trust_certs, tls_cert, tls_key, listener_name
+            )
         logs.set_up("INFO", "text", client=connection is not None)
-        backup = opened_backup(url, cos_region, cos_endpoint, cos_credentials)
+        backup = opened_backup(url or "", cos_region, cos_endpoint, cos_credentials)
         options = VerifyOptions(
             topics=_full_names(topic or []),
             heads=not no_heads,
@@ -120,14 +140,21 @@ def verify(
 
     def write() -> None:
         if as_json:
-            print(verified_json(found, url, options))
+            print(verified_json(found, backup.destination.url, options))
         else:
-            print_verified(found, url, options, console(piped_width=160))
+            print_verified(found, backup.destination.url, options, console(piped_width=160))
 
     with signals.unbroken(code):
         code = give_out(write, done="the backup was verified") or code
         sys.stderr.flush()
     raise typer.Exit(code)
+
+
+def _config_of(rule: str, store: str | None, *, elsewhere: bool) -> BackupConfig:
+    """The job that a rule is; ``elsewhere`` says that its token is not needed here."""
+    from pipelines.rules.arguments import check_rule
+
+    return check_rule(opened(store).get(rule).rule, elsewhere=elsewhere)
 
 
 def _full_names(topics: list[str]) -> tuple[str, ...]:

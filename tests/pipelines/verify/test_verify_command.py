@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pipelines.rules.model import read_rule
+from pipelines.rules.store import RuleStore
 from tests.pipelines.backups import SECRETS
 from tests.pipelines.verify.stored_backup import Kind, in_bucket, in_folder, write_backup, write_run
 from transforms.testing.cos_server import TEST_BUCKET, CosServer
@@ -21,8 +23,8 @@ finally: assert not {"apache_beam", "pulsar"} & set(sys.modules)
 """
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", LIGHT, "verify", *arguments]
+def run(*arguments: str, light: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *(("-c", LIGHT) if light else ("-m", "pipelines.cli")), "verify", *arguments]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **environment}
     )
@@ -96,8 +98,31 @@ def test_layouts_of_ones_own_are_taken_from_run_records_or_options(tmp_path: Pat
     assert (ended.returncode, set(json.loads(ended.stdout)["counts"])) == (0, {"no-run-record"})
 
 
+def test_a_rule_says_where_its_backup_is_and_what_is_in_it(tmp_path: Path) -> None:
+    backup = in_folder(tmp_path / "backup", Kind())
+    write_backup(backup)
+    backup.delete(backup.keys("/events/")[0])
+    store = f"--store=sqlite:///{tmp_path}/rules.db"
+    rule = {
+        "name": "orders",
+        "address": "pulsar://127.0.0.1:1",
+        "role_key": "env:IS_NOT_SET_HERE",
+        "cluster": "cluster",
+        "namespace": "shop",
+        "topic": "orders",
+        "subscription": "backup",
+        "bucket": backup.destination.url,
+    }
+    RuleStore(store.partition("=")[2]).create(read_rule(rule))
+    ended = run("--rule=orders", store, "--json", light=False)
+    assert (ended.returncode, json.loads(ended.stdout)["messages"]) == (0, 72)
+    ended = run("--rule=payments", store, light=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+
+
 def test_what_is_wrong_with_options_ends_with_2_and_in_the_words_of_the_command() -> None:
     for options, said in [
+        ([], "error: Give the URL of the backup, or --rule with the rule that makes it."),
         (["backup"], "error: backup/ is neither cos://BUCKET-APPID/PREFIX/ nor file:///FOLDER/."),
         (["file:///x", "--against-topic"], "error: --against-topic needs --service-url"),
         (["file:///x", "--token=env:X"], "error: --service-url, --admin-url and --token are for --against-topic"),
