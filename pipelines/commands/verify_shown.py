@@ -81,7 +81,10 @@ def print_verified(found: Verified, url: str, options: VerifyOptions, place: Con
     if found.proved:
         place.print(f"PROVED: all {found.messages:,} messages are where they belong.")
     else:
-        place.print(f"NOT PROVED: {against:,} findings of {kinds} {'kind' if kinds == 1 else 'kinds'}.")
+        place.print(
+            f"NOT PROVED: {against:,} {'finding' if against == 1 else 'findings'} of {kinds} "
+            f"{'kind' if kinds == 1 else 'kinds'}."
+        )
 
 
 def _looked_at(found: Verified, options: VerifyOptions) -> Iterator[str]:
