@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.commands import cat, find, ls, rules, runs, serve, words
+from pipelines.commands import cat, find, ls, rules, runs, serve, verify, words
 from pipelines.commands.shown import told
 from pipelines.commands.words import with_hyphens, with_underscores
 from pipelines.parser import job_parser
@@ -50,6 +50,7 @@ app.command()(serve.serve)
 app.command()(ls.ls)
 app.command()(cat.cat)
 app.command()(find.find)
+app.command()(verify.verify)
 
 FlinkMaster = Annotated[
     str, typer.Option(envvar="FLINK_MASTER", metavar="URL", help="The job manager's REST: http://HOST:8081.")

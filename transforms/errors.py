@@ -14,6 +14,8 @@
     │   └── DamagedError               what is stored cannot be read back
     └── FlinkError                     the Flink cluster
 
+Exit code 6 is that of no error: ``verify`` has read a backup and could not prove it.
+
 Every message is a sentence for the person who runs the job: what was wrong, with the value, and
 what to do about it. No message holds a secret: errors are built from references
 (``env:NAME``), never from what they point to.

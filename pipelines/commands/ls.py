@@ -97,7 +97,7 @@ def _lines(files: Iterator[StoredFile], backup: Backup, folders: Folders, *, as_
 def _print_inventory(found: list[TopicInventory], *, as_json: bool) -> int:
     from rich.table import Table
 
-    from pipelines.summary import human_size
+    from pipelines.sizes import human_size
     from pipelines.terminal import console
     from transforms.files.manifest import moment
 

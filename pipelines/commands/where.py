@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -47,19 +49,31 @@ class Backup(NamedTuple):
 
 
 def opened_backup(url: str, region: str | None = None, endpoint: str | None = None, credentials: str = "env") -> Backup:
-    """Open the backup at a URL, whose last slash may be missing; asks nothing of the network.
+    """Open the backup at a URL to read it, whose last slash may be missing; asks nothing of the network.
 
     Raises ConfigurationError in the words of these commands; call it inside ``shown.told``.
     """
     from transforms.cos.destination import open_store, parse_destination
-    from transforms.errors import ConfigurationError
+    from transforms.cos.folder_store import FolderStore
 
     whole = url if url.endswith("/") else f"{url}/"
-    try:
+    with in_words_of_commands():
         destination = parse_destination(whole, region=region, endpoint=endpoint, credentials=credentials)
-    except ConfigurationError as error:
-        raise ConfigurationError(*(_in_our_words(problem) for problem in error.problems)) from None
+    if destination.folder is not None:
+        # One that listing changes nothing in, and that may be mounted read-only.
+        return Backup(destination, FolderStore(destination.folder, clean=False))
     return Backup(destination, open_store(destination))
+
+
+@contextmanager
+def in_words_of_commands() -> Iterator[None]:
+    """Raise what is wrong with options in the spelling of the command; the job's is another one."""
+    from transforms.errors import ConfigurationError
+
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(*map(_in_our_words, error.problems)) from None
 
 
 def _in_our_words(problem: str) -> str:

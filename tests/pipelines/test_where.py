@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import socket
+
 import pytest
 
 from pipelines.commands.where import opened_backup
@@ -39,3 +42,14 @@ def test_what_is_wrong_is_said_in_the_words_of_the_command(url, options, said):
     assert said in str(caught.value)
     assert "--destination" not in str(caught.value)
     assert "_region" not in str(caught.value)
+
+
+def test_listing_a_folder_to_read_it_removes_nothing(tmp_path):
+    host = re.sub("[^A-Za-z0-9]", "-", socket.gethostname())[:64]
+    partial = tmp_path / f".partial-{host}-{2**22 + 1}-{'0' * 8}-{'0' * 32}"
+    partial.write_bytes(b"x")
+    backup = opened_backup(f"file://{tmp_path}")
+    assert list(backup.store.list_keys("")) == []
+    assert partial.exists()
+    assert list(FolderStore(tmp_path).list_keys("")) == []
+    assert not partial.exists()
