@@ -51,6 +51,14 @@ def parse_end(text: str) -> Point:
     return _parse("--end", text, "now")
 
 
+def parse_moment(option: str, text: str) -> int:
+    """Read an option that is a date-time with a zone or epoch milliseconds; in milliseconds."""
+    time = None if _ID.fullmatch(text) else _parse(option, text, "epoch milliseconds").time
+    if time is None:
+        raise ConfigurationError(f"{option}={text}: not a date-time such as 2026-11-22T09:45:00Z.")
+    return time
+
+
 def _parse(option: str, text: str, words: str) -> Point:
     if found := _ID.fullmatch(text):
         ledger, entry, batch = int(found[1]), int(found[2]), None if found[3] is None else int(found[3])
