@@ -274,4 +274,3 @@ class _Nowhere:
 
     def close(self) -> None:
         pass
-
