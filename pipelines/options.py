@@ -236,15 +236,18 @@ def _impossible(options: argparse.Namespace, rest: Sequence[str]) -> list[str]:
     for name in ("subscription", "listener_name", "summary_file"):
         if getattr(options, name) is not None and not getattr(options, name).strip():
             found.append(f"--{name}: is empty. Give a value, or leave the option out.")
-    if not any(
-        (url or "").startswith(("pulsar+ssl://", "https://")) for url in (options.service_url, options.admin_url)
-    ):
-        found += [
-            f"--{name}: is of use with pulsar+ssl:// or https:// only. Write --service_url so, or leave it out."
-            for name in ("tls_trust_certs", "tls_cert", "tls_key")
-            if getattr(options, name) is not None
-        ]
-    return found
+    return found + useless_tls(options)
+
+
+def useless_tls(options: argparse.Namespace) -> list[str]:
+    """Sentences about TLS files where no address is one of TLS."""
+    if any((url or "").startswith(("pulsar+ssl://", "https://")) for url in (options.service_url, options.admin_url)):
+        return []
+    return [
+        f"--{name}: is of use with pulsar+ssl:// or https:// only. Write --service_url so, or leave it out."
+        for name in ("tls_trust_certs", "tls_cert", "tls_key")
+        if getattr(options, name) is not None
+    ]
 
 
 def size(option: str, text: str, *, least: int) -> int:

@@ -16,6 +16,7 @@ from pipelines.options import (
     size,
     unknown_options,
     unreadable_words,
+    useless_tls,
     whole,
 )
 from pipelines.restore_parser import restore_parser
@@ -240,4 +241,4 @@ def _impossible(options: argparse.Namespace, rest: Sequence[str]) -> list[str]:
     ]
     if any("--streaming" in word.partition("=")[0] for word in rest):
         found.append("--streaming: a restore has an end. Leave it out.")
-    return found
+    return found + useless_tls(options)
