@@ -8,6 +8,7 @@ if __name__ == "__main__":
 
     signals.listen()
 
+import contextlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -209,15 +210,20 @@ def _on_cluster(
 ) -> list[PartitionRestored]:
     def add(pipeline: beam.Pipeline, spread: int | None) -> None:
         # As many at the same time as there are subtasks.
-        at_once_ = min(spread or len(plans), len(plans))
+        busy = min(spread or len(plans), len(plans))
         slowed = replace(
             settings,
-            rate=settings.rate and settings.rate / at_once_,
-            rate_bytes=settings.rate_bytes and settings.rate_bytes / at_once_,
+            rate=settings.rate and settings.rate / busy,
+            rate_bytes=settings.rate_bytes and settings.rate_bytes / busy,
         )
         _add(pipeline, plans, slowed, restore_results.StoreAtBackup(run, config.backup))
 
-    cluster.run_bounded(config, run, len(plans), add, "what was sent stays")
+    try:
+        cluster.run_bounded(config, run, len(plans), add, "what was sent stays")
+    except BackupError:
+        with contextlib.suppress(BackupError):
+            restore_results.fetched(run, config.backup)  # of the partitions that had come to their end
+        raise
     return restore_results.fetched(run, config.backup)
 
 
