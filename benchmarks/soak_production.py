@@ -13,7 +13,7 @@ from typing import Any
 
 import pulsar
 
-from tests.pipelines.backups import Bucket
+from tests.pipelines.backups import Bucket, is_document
 from tests.pipelines.producing import connected
 from tests.pipelines.reading_back import StoredFile, check_file, position, read_avro
 from transforms.files.naming import parse_name
@@ -140,9 +140,13 @@ class Stored:
 
     def count(self) -> int:
         """Look; how many messages the files hold. Raises RuntimeError if one that was there is gone."""
-        found = self._bucket.server.disk.list(TEST_BUCKET, self._bucket.prefix, "", -1)
-        spool = f"{self._bucket.prefix}_spool/"
-        files = {each.key: each for each in found if not each.key.startswith(spool)}
+        prefix = self._bucket.prefix
+        found = self._bucket.server.disk.list(TEST_BUCKET, prefix, "", -1)
+        files = {
+            each.key: each
+            for each in found
+            if not (each.key.startswith(f"{prefix}_spool/") or is_document(each.key.removeprefix(prefix)))
+        }
         if gone := self._files.keys() - files.keys():
             raise RuntimeError(f"{min(gone)} was there, and is gone")
         for key in files.keys() - self._files.keys():

@@ -23,6 +23,7 @@ from pipelines.options import BackupConfig, parse_options
 from pipelines.preflight import preflight
 from pipelines.results import RunResults
 from pipelines.run_names import new_name
+from pipelines.run_record import write_run_record
 from pipelines.summary import Summary, print_summary, summarize, summary_json, write_result
 from pipelines.terminal import give_out
 from transforms import progress
@@ -128,14 +129,10 @@ def run(
         _refuse_unread(resolution, found)
         objects = sum(each.files for each in found.written.values())
         signals.stands(partial(stopped_acknowledging, objects, 0, []))
-        summary = summarize(
-            name,
-            config.destination.url,
-            started,
-            datetime.now(timezone.utc),
-            resolution,
-            found,
-        )
+        ended = datetime.now(timezone.utc)
+        summary = summarize(name, config.destination.url, started, ended, resolution, found)
+        if config.manifest:
+            write_run_record(store, config, name, (started, ended), resolution, found)
         # Before acknowledging: a run that is killed here reads the same range again, and knows what is stored of it.
         clear_leftovers(
             store,

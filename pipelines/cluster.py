@@ -41,7 +41,8 @@ def run_to_its_end(config: BackupConfig, name: str, resolution: Resolution) -> R
 
     def add(pipeline: beam.Pipeline, spread: int | None) -> None:
         read, write = _settings(config, name, len(ranges), spread)
-        job.add_backup(pipeline, ranges, read, write, StoreResults(name, config.destination))
+        manifests = job.manifest_settings(config, write)
+        job.add_backup(pipeline, resolution, read, write, manifests, StoreResults(name, config.destination))
 
     run_bounded(config, name, len(ranges), add, "what is stored stays, and nothing was acknowledged")
     return fetch_results(name, config.destination, open_store(config.destination))
@@ -130,7 +131,7 @@ def submit(config: BackupConfig, name: str, resolution: Resolution, cluster: Fli
     spread = _parallelism(config, cluster, len(resolution.ranges))
     pipeline = beam.Pipeline(options=PipelineOptions(runner_options(config, name, spread)))
     read, write = _settings(config, name, len(resolution.ranges), spread)
-    job.add_stream(pipeline, beginning, config, read, write)
+    job.add_stream(pipeline, beginning, config, read, write, resolution.gaps)
     _log.info("what Flink is told: %s", what_is_set(config, spread))
     return _submitted(cluster, pipeline.run(), name)
 

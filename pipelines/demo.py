@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
@@ -56,16 +56,14 @@ GROUP BY ALL ORDER BY ALL"""
 _PIPED_WIDTH = 132
 _VALUE_SHOWN = 70
 _LINE_SHOWN = 500
-_INTERRUPTED = 130
-_TERMINATED = 143
+
+_signalled: list[int] = []
+"""Ctrl-C and SIGTERM that came."""
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: ends everything as Ctrl-C does."""
-
-
-def _terminate(*_: object) -> None:
-    raise _Terminated
+def _break_off(number: int, _: object) -> None:
+    _signalled.append(number)
+    raise KeyboardInterrupt
 
 
 @dataclass(frozen=True)
@@ -91,13 +89,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     cast(Any, sys.stdout).reconfigure(errors="replace")  # the messages hold many scripts, and not every terminal does
     console = terminal.console(piped_width=_PIPED_WIDTH)
     try:
-        signal.signal(signal.SIGTERM, _terminate)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _break_off)
         return _demo(console, keep)
-    except KeyboardInterrupt as error:
+    except BaseException:
+        # What is raised in the midst of a runner comes out of it as an error of its own.
+        if not _signalled:
+            raise
         console.print("\ninterrupted")
         sys.stdout.flush()
         # Not sys.exit: that waits for the threads of a runner that was broken off.
-        os._exit(_TERMINATED if isinstance(error, _Terminated) else _INTERRUPTED)
+        os._exit(128 + _signalled[0])
 
 
 def _demo(console: Console, keep: Path | None) -> int:
@@ -162,7 +164,8 @@ def _back_up_and_compare(console: Console, place: Place, server: CosServer) -> b
             f"{summary.files} objects written"
         )
     untouched = _standing(server) == before and not any(summary.files for summary in again.values())
-    console.print("No object was added or changed." if untouched else "OBJECTS WERE ADDED OR CHANGED.")
+    same = "No object was added or changed, but for a record of each run."
+    console.print(same if untouched else "OBJECTS WERE ADDED OR CHANGED.")
 
     _title(console, "Every object read, every message compared with what was produced")
     comparisons = {name: compare(produced, read_back(place.folder / name)) for name in configs}
@@ -217,8 +220,9 @@ def _download(config: BackupConfig, folder: Path) -> dict[str, int]:
 
 
 def _standing(server: CosServer) -> set[tuple[str, str, float]]:
-    """What stands in the bucket: keys, checksums, and when each was written."""
-    return {(each.key, each.content.crc, each.modified) for each in server.disk.list(BUCKET, "", "", -1)}
+    """What stands in the bucket, without records of runs: keys, checksums, and when each was written."""
+    listed = server.disk.list(BUCKET, "", "", -1)
+    return {(each.key, each.content.crc, each.modified) for each in listed if "/_runs/" not in each.key}
 
 
 def _title(console: Console, text: str) -> None:
@@ -243,9 +247,15 @@ def _show_produced(console: Console, produced: Produced) -> None:
 
 
 def _show_objects(console: Console, objects: dict[str, dict[str, int]]) -> None:
+    from pipelines.demo_messages import is_document
+
     tree = Tree(f"cos://{BUCKET}/{PREFIX}")
     for name, sizes in objects.items():
-        branch = tree.add(Text(f"{name}/  {len(sizes)} objects, {sum(sizes.values()):,} bytes"))
+        files = {key: size for key, size in sizes.items() if not is_document(PurePath(key))}
+        documents = len(sizes) - len(files)
+        branch = tree.add(
+            Text(f"{name}/  {len(files)} objects of messages, {sum(files.values()):,} bytes; {documents} documents")
+        )
         folders: dict[str, Tree] = {}
         for key, size in sizes.items():
             folder, _, file = key.removeprefix(f"{PREFIX}{name}/").rpartition("/")

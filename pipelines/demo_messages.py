@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple, cast
 
 import fastavro
@@ -153,9 +153,14 @@ def records(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
                 yield from map(orjson.loads, lines)
 
 
+def is_document(path: PurePath) -> bool:
+    """Whether it is a manifest or the record of a run, and holds no messages."""
+    return path.suffix == ".json"
+
+
 def read_back(folder: Path) -> Iterator[tuple[MessageId, Message]]:
     """All messages in all files under a folder."""
-    for record in records(sorted(path for path in folder.rglob("*") if path.is_file())):
+    for record in records(sorted(path for path in folder.rglob("*") if path.is_file() and not is_document(path))):
         found = MessageId(record["topic"], record["ledger_id"], record["entry_id"], record["batch_index"])
         event_time, payload = record["event_time"], record["payload"]
         if isinstance(event_time, datetime):

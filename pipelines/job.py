@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.coders import registry
 
 from pipelines.options import BackupConfig
+from transforms.cos.manifests import OfTopics, WriteManifests, gap_told, partitions_told
 from transforms.cos.sink import WriteSettings, WriteToCos
+from transforms.cos.window_manifest import ManifestSettings
 from transforms.files.format import RecordEncoder
 from transforms.files.formats import EncoderFactory
 from transforms.memory import share
@@ -19,6 +22,9 @@ from transforms.pulsar.client import connect
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.discover import Beginning, DiscoverPartitions
 from transforms.pulsar.feeds import ReadSettings
+from transforms.pulsar.ledgers import Gap
+from transforms.pulsar.positions import LATEST
+from transforms.pulsar.resolve import Resolution
 from transforms.pulsar.restriction import PartitionRange, PartitionRangeCoder
 from transforms.pulsar.source import ReadBatches
 
@@ -29,22 +35,38 @@ registry.register_coder(PartitionRange, PartitionRangeCoder)
 
 def add_backup(
     pipeline: beam.Pipeline,
-    ranges: Iterable[PartitionRange],
+    resolution: Resolution,
     read: ReadSettings,
     write: WriteSettings,
+    manifests: ManifestSettings | None,
     results: beam.PTransform,
 ) -> None:
     """Add the whole path of a run with an end to a pipeline. ``results`` takes what it tells."""
+    ranges = [each for each in resolution.ranges if each.start < each.stop]
     messages = (
         pipeline
-        | "Partitions" >> beam.Create(list(ranges)).with_output_types(PartitionRange)
+        | "Partitions" >> beam.Create(ranges).with_output_types(PartitionRange)
         # So that partitions spread over workers; without it one subtask would read them all.
         | "SpreadPartitions" >> beam.Reshuffle()
         | "ReadFromPulsar" >> ReadBatches(read)
     )
     written = messages.batches | "WriteToCos" >> WriteToCos(write)
-    told = {"files": written.files, "partitions": written.partitions, "gaps": messages.gaps}
+    told = {
+        "files": written.files,
+        "partitions": written.partitions,
+        "gaps": messages.gaps,
+        "schemas": written.schemas,
+    }
     _ = told | "Results" >> results
+    if manifests is not None:
+        # Those of which nothing is read, too: a topic's window is complete over all of them.
+        known = [*partitions_told(resolution.ranges), *map(gap_told, resolution.gaps)]
+        begun = pipeline | "Known" >> beam.Create(known)
+        _ = (
+            begun | "KnownOfTopics" >> OfTopics(),
+            written.told | "FilesOfTopics" >> OfTopics(),
+            messages.gaps | "GapsOfTopics" >> OfTopics(),
+        ) | "Manifests" >> WriteManifests(manifests)
 
 
 def add_stream(
@@ -53,33 +75,48 @@ def add_stream(
     config: BackupConfig,
     read: ReadSettings,
     write: WriteSettings,
+    gaps: Iterable[Gap] = (),
 ) -> None:
-    """Add the whole path of a stream to a pipeline."""
-    messages = (
+    """Add the whole path of a stream to a pipeline; ``gaps`` are those found before it begins."""
+    begun = (
         pipeline
         | "Start" >> beam.Impulse()
         # Never chained to its source, which has no name: savepoints know it by what is chained to it, and with one
         # subtask that would be more than with several.
         | "FromAnywhere" >> beam.Reshuffle()
-        | "Beginning" >> beam.ParDo(_Begin(beginning)).with_output_types(Beginning)
+    )
+    partitions = (
+        begun
+        | "Beginning" >> beam.ParDo(_Begin([beginning])).with_output_types(Beginning)
         | "DiscoverPartitions" >> DiscoverPartitions(config.request, config.discovery_interval)
-        | "SpreadPartitions" >> beam.Reshuffle()
-        | "ReadFromPulsar" >> ReadBatches(read, bounded=False)
+    )
+    messages = (
+        partitions | "SpreadPartitions" >> beam.Reshuffle() | "ReadFromPulsar" >> ReadBatches(read, bounded=False)
     )
     written = messages.batches | "WriteToCos" >> WriteToCos(write)
     if config.acknowledge and config.request.subscription is not None:
         acknowledge = AcknowledgeSettings(config.connection, config.request.subscription, write.run)
         _ = written.positions | "AcknowledgePositions" >> AcknowledgePositions(acknowledge)
+    manifests = manifest_settings(config, write)
+    if manifests is not None:
+        first = [PartitionRange(partition, start, LATEST) for partition, start in beginning.starts]
+        known = [*partitions_told(first), *map(gap_told, gaps)]
+        _ = (
+            begun | "Known" >> beam.ParDo(_Begin(known)) | "KnownOfTopics" >> OfTopics(),
+            partitions | "PartitionsOfTopics" >> OfTopics(),
+            written.told | "FilesOfTopics" >> OfTopics(),
+            messages.gaps | "GapsOfTopics" >> OfTopics(),
+        ) | "Manifests" >> WriteManifests(manifests, bounded=False)
 
 
 class _Begin(beam.DoFn):  # type: ignore[misc]
     """As ``Create``, whose stages have the line numbers of Beam's source in their names."""
 
-    def __init__(self, beginning: Beginning) -> None:
-        self._beginning = beginning
+    def __init__(self, elements: Iterable[Any]) -> None:
+        self._elements = list(elements)
 
-    def process(self, element: bytes) -> Iterator[Beginning]:
-        yield self._beginning
+    def process(self, element: bytes) -> Iterator[Any]:
+        yield from self._elements
 
 
 def settings(config: BackupConfig, name: str, partitions: int, subtasks: int = 1) -> tuple[ReadSettings, WriteSettings]:
@@ -111,6 +148,21 @@ def settings(config: BackupConfig, name: str, partitions: int, subtasks: int = 1
         run=name,
     )
     return read, write
+
+
+def manifest_settings(config: BackupConfig, write: WriteSettings) -> ManifestSettings | None:
+    """How manifests are written; None where none are."""
+    if not config.manifest:
+        return None
+    return ManifestSettings(
+        write.destination,
+        write.layout,
+        write.format_name,
+        write.run,
+        config.rule,
+        compacted=config.request.compacted,
+        quarantines=config.make_encoder.needs_schemas,
+    )
 
 
 def make_encoder(factory: EncoderFactory, connection: PulsarConnection) -> RecordEncoder:

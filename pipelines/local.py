@@ -42,7 +42,7 @@ def run_to_its_end(config: BackupConfig, name: str, resolution: Resolution) -> R
     # By name: DirectRunner is a switch that tries other runners first, and runs the pipeline again when one fails.
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(config.beam_args)))
     read, write = job.settings(config, name, len(ranges))
-    job.add_backup(pipeline, ranges, read, write, CollectHere(name))
+    job.add_backup(pipeline, resolution, read, write, job.manifest_settings(config, write), CollectHere(name))
     signals.stands(partial(stopped_reading, seen, ranges))
     with shown(seen, ranges, progress_console(), live=config.log_format == "text"):
         try:

@@ -68,9 +68,13 @@ class BackupConfig:
     check: bool
     runner: str
     streaming: bool
+    manifest: bool
+    """Whether manifests and a run record are written."""
     discovery_interval: int
     """Seconds between two looks for partitions that were added."""
     beam_args: tuple[str, ...]
+    rule: str | None = None
+    """Name of the rule whose run it is."""
 
     @property
     def on_cluster(self) -> bool:
@@ -193,6 +197,7 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
         check=options.check,
         runner=options.runner,
         streaming=options.streaming,
+        manifest=options.manifest == "on",
         discovery_interval=discovery_interval or 0,
         beam_args=tuple(rest),
     )

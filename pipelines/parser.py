@@ -160,7 +160,30 @@ def job_parser() -> Parser:
     target.add_argument(
         "--retry_deadline", default="10m", metavar="TIME", help="for how long COS or the broker may be away"
     )
-    files = parser.add_argument_group("files")
+    _add_file_options(parser.add_argument_group("files"))
+    run = parser.add_argument_group("run")
+    run.add_argument(
+        "--runner", default="DirectRunner", metavar="NAME", help="DirectRunner: in this process; or FlinkRunner"
+    )
+    run.add_argument("--streaming", action="store_true", help="without an end, until somebody stops it; on Flink")
+    run.add_argument(
+        "--memory_budget", default="256MB", metavar="SIZE", help="memory of a worker process, beyond the interpreter"
+    )
+    run.add_argument("--summary_file", metavar="PATH", help="write the result as JSON")
+    run.add_argument("--check", action="store_true", help="check everything, say what a run would do, and do nothing")
+    run.add_argument(
+        "--log_level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO", help="what is logged on stderr"
+    )
+    run.add_argument(
+        "--log_format",
+        choices=FORMATS,
+        default="text",
+        help="json, for services: each line on stderr is a JSON object, and so is the result on stdout",
+    )
+    return parser
+
+
+def _add_file_options(files: argparse._ArgumentGroup) -> None:
     files.add_argument("--granularity", default="5m", metavar="TIME", help="window that is gathered: 90s, 5m, 1h")
     files.add_argument(
         "--window_by",
@@ -189,23 +212,9 @@ def job_parser() -> Parser:
         help="folder of a window, with strftime directives",
     )
     files.add_argument("--timezone", default="UTC", metavar="NAME", help="of the dates in the path")
-    run = parser.add_argument_group("run")
-    run.add_argument(
-        "--runner", default="DirectRunner", metavar="NAME", help="DirectRunner: in this process; or FlinkRunner"
+    files.add_argument(
+        "--manifest",
+        choices=("on", "off"),
+        default="on",
+        help="write a manifest beside the files of each window, and a record of the run: what proves a backup complete",
     )
-    run.add_argument("--streaming", action="store_true", help="without an end, until somebody stops it; on Flink")
-    run.add_argument(
-        "--memory_budget", default="256MB", metavar="SIZE", help="memory of a worker process, beyond the interpreter"
-    )
-    run.add_argument("--summary_file", metavar="PATH", help="write the result as JSON")
-    run.add_argument("--check", action="store_true", help="check everything, say what a run would do, and do nothing")
-    run.add_argument(
-        "--log_level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO", help="what is logged on stderr"
-    )
-    run.add_argument(
-        "--log_format",
-        choices=FORMATS,
-        default="text",
-        help="json, for services: each line on stderr is a JSON object, and so is the result on stdout",
-    )
-    return parser

@@ -32,7 +32,10 @@ def preflight(config: BackupConfig) -> Preflight:
     """
     granularity = config.windows.size // 1000
     found: list[Any] = at_once(
-        [lambda: check_source(config.request, granularity), lambda: check_writable(config.destination)]
+        [
+            lambda: check_source(config.request, granularity),
+            lambda: check_writable(config.destination, manifests=config.manifest),
+        ]
     )
     (resolution, of_source), writable = found
     layout = _fitting_layout(config, resolution, case_blind=writable.case_blind)

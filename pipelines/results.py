@@ -17,7 +17,7 @@ import apache_beam as beam
 
 from transforms.cos.destination import Destination, open_store
 from transforms.cos.store import ObjectStore
-from transforms.cos.written import PartitionReport, WrittenFile
+from transforms.cos.written import PartitionReport, SchemaSeen, WrittenFile
 from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
@@ -33,18 +33,21 @@ class Written(NamedTuple):
 
 @dataclass(slots=True)
 class RunResults:
-    """Each file, partition and gap once, however often it is told."""
+    """Each file, partition, gap and schema once, however often it is told."""
 
     files: dict[str, WrittenFile] = field(default_factory=dict)
     partitions: dict[str, PartitionReport] = field(default_factory=dict)
     gaps: set[Gap] = field(default_factory=set)
+    schemas: set[SchemaSeen] = field(default_factory=set)
     _written: dict[str, Written] = field(default_factory=dict)
 
-    def take(self, result: WrittenFile | PartitionReport | Gap | Written) -> None:
+    def take(self, result: WrittenFile | PartitionReport | Gap | Written | SchemaSeen) -> None:
         """Take in what a stage tells."""
         match result:
             case Gap():
                 self.gaps.add(result)
+            case SchemaSeen():
+                self.schemas.add(result)
             case WrittenFile():
                 self.files[result.key] = result
             case PartitionReport():
@@ -87,7 +90,8 @@ class CollectHere(beam.PTransform):  # type: ignore[misc]
         self._run = run
 
     def expand(self, told: dict[str, beam.PCollection]) -> None:
-        """Build the transform, from ``files``, ``partitions`` and ``gaps``."""
+        """Build the transform, from ``files``, ``partitions``, ``gaps`` and ``schemas``."""
+        _ = told["schemas"] | "CollectSchemas" >> beam.ParDo(_Collect(self._run))
         _ = told["gaps"] | "CollectGaps" >> beam.ParDo(_Collect(self._run))
         _ = told["files"] | "CollectFiles" >> beam.ParDo(_Collect(self._run))
         _ = told["partitions"] | "CollectPartitions" >> beam.ParDo(_Collect(self._run))
@@ -109,7 +113,7 @@ class StoreResults(beam.PTransform):  # type: ignore[misc]
         self._store = _Store(run, destination)
 
     def expand(self, told: dict[str, beam.PCollection]) -> None:
-        """Build the transform, from ``files``, ``partitions`` and ``gaps``."""
+        """Build the transform, from ``files``, ``partitions``, ``gaps`` and ``schemas``."""
         totals = (
             told["files"]
             | "Sizes" >> beam.FlatMap(_sizes)
@@ -117,6 +121,7 @@ class StoreResults(beam.PTransform):  # type: ignore[misc]
             | "Written" >> beam.MapTuple(lambda partition, total: Written(partition, *total))
         )
         _ = told["gaps"] | "StoreGaps" >> beam.ParDo(self._store)
+        _ = told["schemas"] | "StoreSchemas" >> beam.ParDo(self._store)
         _ = totals | "StoreTotals" >> beam.ParDo(self._store)
         _ = told["partitions"] | "StorePartitions" >> beam.ParDo(self._store)
 
@@ -170,26 +175,32 @@ def _folder(destination: Destination, run: str) -> str:
     return f"{destination.prefix}_spool/results-{run}/"
 
 
-def _place(result: PartitionReport | Gap | Written) -> list[Any]:
+def _place(result: PartitionReport | Gap | Written | SchemaSeen) -> list[Any]:
     if isinstance(result, Gap):
         return ["gap", result.partition.name, *result.start]
+    if isinstance(result, SchemaSeen):
+        return ["schema", *result]
     return [type(result).__name__, result.partition]
 
 
-def _to_json(result: PartitionReport | Gap | Written) -> list[Any]:
+def _to_json(result: PartitionReport | Gap | Written | SchemaSeen) -> list[Any]:
     if isinstance(result, Gap):
         partition = [result.partition.topic, result.partition.index]
         return ["gap", partition, result.start, result.stop, result.certain]
+    if isinstance(result, SchemaSeen):
+        return ["schema", *result]
     return ["partition" if isinstance(result, PartitionReport) else "written", *result]
 
 
-def _from_json(values: list[Any]) -> PartitionReport | Gap | Written:
+def _from_json(values: list[Any]) -> PartitionReport | Gap | Written | SchemaSeen:
     kind, *rest = values
     if kind == "gap":
         partition, start, stop, certain = rest
         return Gap(TopicPartition(*partition), Position(*start), Position(*stop), certain)
     if kind == "written":
         return Written(*rest)
+    if kind == "schema":
+        return SchemaSeen(*rest)
     report = PartitionReport(*rest)
     first, last = (None if each is None else Position(*each) for each in (report.first, report.last))
     return report._replace(first=first, last=last, upto=Position(*report.upto))

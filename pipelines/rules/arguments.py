@@ -49,6 +49,7 @@ _SAME_NAME = (
     "payload",
     "path_template",
     "timezone",
+    "manifest",
     "runner",
     "memory_budget",
 )

@@ -23,6 +23,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "on_trimmed": ("fail", "continue"),
     "format": ("avro", "jsonl"),
     "payload": ("bytes", "json", "value"),
+    "manifest": ("on", "off"),
     "enabled": ("yes", "no"),
     "schedule": ("every 15m", "0 * * * *", "continuous"),
     "runner": ("DirectRunner", "FlinkRunner"),

@@ -66,7 +66,8 @@ def configured(
     """The job that a run of the rule is. Raises ConfigurationError with all that is wrong."""
     if options.destination_path is not None:
         rule = rule.model_copy(update={"destination_path": options.destination_path})
-    config = replace(check_rule(rule), log_level=options.log_level, log_format=options.log_format)
+    checked = check_rule(rule)
+    config = replace(checked, rule=rule.name, log_level=options.log_level, log_format=options.log_format)
     if options.reprocesses:
         start, end = _stretch(options)
         request = replace(config.request, start=start, end=end, subscription=None, beside=True)

@@ -105,6 +105,7 @@ class Rule(BaseModel):
     payload: str = Field("bytes", description="bytes, json (jsonl only) or value")
     path_template: str = Field(DEFAULT_PATH, description="folder of a window, with strftime directives")
     timezone: str = Field("UTC", description="of the dates in the path, and of a cron schedule")
+    manifest: str = Field("on", description="on or off: manifests of windows, and a record of each run")
 
     runner: str = Field("DirectRunner", description="DirectRunner: in the run's own process; or FlinkRunner")
     memory_budget: str = Field("256MB", description="memory of a worker process, beyond the interpreter")

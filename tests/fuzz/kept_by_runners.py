@@ -13,6 +13,16 @@ from tests.fuzz.target import target
 from transforms.files.records import Records, SealMark, decode_element, encode_element
 from transforms.files.roll import OpenFile, PartitionFiles
 from transforms.files.state import decode_state, encode_state
+from transforms.files.windows_complete import (
+    Came,
+    Exists,
+    FileFacts,
+    GapTold,
+    Told,
+    TopicWindows,
+    decode_told,
+    encode_told,
+)
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
 from transforms.pulsar.restriction import PartitionRange, PartitionRangeCoder, ReadRange, ReadRangeCoder
@@ -77,3 +87,34 @@ window_states = st.builds(WindowState, counts, counts, st.lists(counts, max_size
 def restrictions_written_and_read(one: PartitionRange, other: ReadRange) -> None:
     assert PartitionRangeCoder().decode(PartitionRangeCoder().encode(one)) == one
     assert ReadRangeCoder().decode(ReadRangeCoder().encode(other)) == other
+
+
+facts = st.builds(FileFacts, st.text(max_size=5), counts, st.integers(0, 2**64 - 1), counts, counts)
+indexes = st.integers(-1, 2**31 - 1)
+told = st.one_of(
+    st.builds(
+        Exists, st.lists(st.tuples(indexes, positions), max_size=3).map(tuple), st.frozensets(indexes, max_size=2)
+    ),
+    st.builds(
+        Came, indexes, counts, st.one_of(st.none(), positions), counts, st.sets(counts, max_size=4),
+        st.lists(facts, max_size=2),
+    ),
+    st.builds(GapTold, indexes, positions, positions, st.booleans()),
+)  # fmt: skip
+
+
+@target(st.lists(told, max_size=6))
+def windows_written_and_read(all_told: list[Told]) -> None:
+    windows = TopicWindows()
+    for each in all_told:
+        assert decode_told(encode_told(each)) == each
+        windows.take(each)
+        assert TopicWindows.from_bytes(windows.to_bytes()).to_bytes() == windows.to_bytes()
+
+
+@target(st.one_of(damaged(told.map(encode_told)), json_values.map(lambda value: json.dumps(value).encode())))
+def windows_damaged(content: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        decode_told(content)
+    with contextlib.suppress(ValueError):
+        TopicWindows.from_bytes(content)

@@ -35,8 +35,16 @@ class Destination(Protocol):
         """The options of the job that name it."""
         ...
 
-    def listed(self) -> list[str]:
+    def everything(self) -> list[str]:
         """All keys below the prefix, in order."""
+        ...
+
+    def listed(self) -> list[str]:
+        """The same without manifests and run records."""
+        ...
+
+    def documents(self) -> list[str]:
+        """Keys of manifests and run records."""
         ...
 
     def read(self, key: str) -> bytes:
@@ -44,7 +52,27 @@ class Destination(Protocol):
         ...
 
 
-class Bucket:
+class _Kept:
+    """Tells what is kept at a destination of files from documents about them."""
+
+    prefix: str
+
+    def everything(self) -> list[str]:
+        raise NotImplementedError
+
+    def listed(self) -> list[str]:
+        return [key for key in self.everything() if not is_document(key.removeprefix(self.prefix))]
+
+    def documents(self) -> list[str]:
+        return [key for key in self.everything() if is_document(key.removeprefix(self.prefix))]
+
+
+def is_document(place: str) -> bool:
+    """Whether a key, without the prefix, is that of a manifest or of a run record."""
+    return place.startswith("_runs/") or place.rpartition("/")[2].startswith("_manifest-")
+
+
+class Bucket(_Kept):
     """A bucket of a COS server of its own."""
 
     def __init__(self, server: CosServer, prefix: str = "backup/") -> None:
@@ -56,7 +84,7 @@ class Bucket:
         url = f"cos://{TEST_BUCKET}/{self.prefix}"
         return [f"--destination={url}", f"--cos_endpoint={self.server.endpoint}", "--cos_region=ap-guangzhou"]
 
-    def listed(self) -> list[str]:
+    def everything(self) -> list[str]:
         return self.server.stored_keys(TEST_BUCKET, self.prefix)
 
     def read(self, key: str) -> bytes:
@@ -75,7 +103,8 @@ class Bucket:
 
     def written(self) -> dict[str, float]:
         """When each object was written: whoever writes one again changes it."""
-        return {stored.key: stored.modified for stored in self.server.disk.list(TEST_BUCKET, self.prefix, "", -1)}
+        times = {stored.key: stored.modified for stored in self.server.disk.list(TEST_BUCKET, self.prefix, "", -1)}
+        return {key: times[key] for key in self.listed()}
 
     def when_stored(self, count: int) -> threading.Event:
         """An event that comes when so many objects, spooled parts apart, stand here."""
@@ -98,7 +127,7 @@ class Bucket:
         during.update(self.server.requests - before)
 
 
-class Folder:
+class Folder(_Kept):
     """A folder of a file system."""
 
     def __init__(self, path: Path) -> None:
@@ -109,7 +138,7 @@ class Folder:
     def options(self) -> list[str]:
         return [f"--destination=file://{self.path}/"]
 
-    def listed(self) -> list[str]:
+    def everything(self) -> list[str]:
         return sorted(str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file())
 
     def read(self, key: str) -> bytes:

@@ -23,8 +23,10 @@ import fastavro
 import fastavro.read
 import orjson
 import zstandard
+from fastcrc import crc64
 
 from tests.pipelines.backups import Bucket, Destination
+from transforms.files.manifest import Manifest, RunRecord, from_json
 from transforms.files.naming import FileName, parse_name
 from transforms.pulsar.positions import Position
 
@@ -85,9 +87,13 @@ def read_files(destination: Destination, *, area: str = "") -> list[StoredFile]:
         assert name is not None, f"{key} is no object of messages"
         assert str(name) == base
         body = destination.read(key)
-        records = read_avro(body) if name.format == "avro" else read_lines(body, name.extension)
-        files.append(StoredFile(key, f"{folder}/", name, records))
+        files.append(StoredFile(key, f"{folder}/", name, records_in(body, name)))
     return files
+
+
+def records_in(body: bytes, name: FileName) -> list[Record]:
+    """Records of a file."""
+    return read_avro(body) if name.format == "avro" else read_lines(body, name.extension)
 
 
 def position(record: Record) -> Position:
@@ -132,12 +138,22 @@ def _window(time: int, granularity: int) -> int:
 
 
 def messages_in(
-    destination: Destination, *, granularity: int = 300, by_event_time: bool = False, most: int = 5_000
+    destination: Destination,
+    *,
+    granularity: int = 300,
+    by_event_time: bool = False,
+    most: int = 5_000,
+    named: bool = True,
 ) -> dict[str, list[Record]]:
-    """Every message at the destination, by partition, in the order of the partition; all objects checked."""
+    """Every message at the destination, by partition, in the order of the partition; all objects checked.
+
+    ``named`` says that no file may be without a manifest.
+    """
     runs: defaultdict[tuple[str, int, str, str], list[FileName]] = defaultdict(list)
     found: defaultdict[str, list[Record]] = defaultdict(list)
+    known: dict[str, list[Record]] = {}
     for file in read_files(destination):
+        known[file.key] = file.records
         check_file(file, granularity=granularity, by_event_time=by_event_time)
         assert len(file.records) <= most
         if isinstance(destination, Bucket):
@@ -149,9 +165,12 @@ def messages_in(
         # As listed: the order of names is the order of messages.
         for before, after in itertools.pairwise(names):
             assert before.run.last < after.run.first, f"{before} and {after} overlap"
+    left = check_documents(destination, known)
+    assert not (named and left), f"no manifest names {sorted(left)[:3]}"
     for records in found.values():
         records.sort(key=position)
         assert len({position(record) for record in records}) == len(records), "a message stands twice"
+    check_counts(destination, {file.rpartition(".avro")[1] or ".jsonl" for file in known}, found, whole=named)
     return dict(found)
 
 
@@ -162,6 +181,94 @@ def check_metadata(file: StoredFile, metadata: Mapping[str, str]) -> None:
     assert metadata["window"] == str(file.name.window)
     assert metadata["messages"] == str(run.messages)
     assert (metadata["first-message-id"], metadata["last-message-id"]) == (str(run.first), str(run.last))
+    times = [record["publish_time"] for record in file.records]
+    assert (metadata["first-publish-time"], metadata["last-publish-time"]) == (str(min(times)), str(max(times)))
+
+
+def unnamed(destination: Destination) -> set[str]:
+    """Keys of the files that no manifest names."""
+    files = {key for key in destination.listed() if not key.startswith(f"{destination.prefix}_spool/")}
+    for key in destination.documents():
+        if "/_manifest-" in f"/{key}":
+            files -= set(named_by(destination, key, from_json(Manifest, destination.read(key), key)))
+    return files
+
+
+def named_by(destination: Destination, key: str, manifest: Manifest) -> list[str]:
+    """Keys of the files that a manifest names."""
+    folder = key.removeprefix(destination.prefix).rpartition("_manifest-")[0]
+    areas = ("_quarantine/" if file.quarantined else "" for file in manifest.files)
+    return [f"{destination.prefix}{area}{folder}{file.name}" for area, file in zip(areas, manifest.files, strict=True)]
+
+
+def check_documents(destination: Destination, known: Mapping[str, list[Record]] | None = None) -> set[str]:
+    """Hold manifests and run records against the files; gives the keys of the files that no manifest names.
+
+    ``known`` has the records of files that were read already.
+    """
+    seen: set[str] = set()
+    for key in destination.documents():
+        if key.startswith(f"{destination.prefix}_runs/"):
+            record = from_json(RunRecord, destination.read(key), key)
+            assert key == f"{destination.prefix}_runs/{record.run}.json"
+            continue
+        for file in check_manifest(destination, key, known or {}):
+            assert file not in seen, f"{file} is named twice"
+            seen.add(file)
+    return unnamed(destination)
+
+
+def check_counts(destination: Destination, kinds: set[str], found: Mapping[str, list[Record]], *, whole: bool) -> None:
+    """Hold what runs say to have read against what is stored between the same positions.
+
+    Not of payloads under their own schema, some of which are in quarantine. ``whole``: no file is open any more.
+    """
+    for key in destination.documents():
+        is_run = key.startswith(f"{destination.prefix}_runs/")
+        document = from_json(RunRecord if is_run else Manifest, destination.read(key), key)
+        if f".{document.format}" not in kinds or (isinstance(document, RunRecord) and document.payload == "value"):
+            continue
+        for read in document.read:
+            name = read.topic if read.partition < 0 else f"{read.topic}-partition-{read.partition}"
+            stored = sum(read.start <= position(record) < read.stop for record in found.get(name, []))
+            assert stored == read.messages if is_run or whole else stored <= read.messages, (key, read, stored)
+
+
+def check_manifest(destination: Destination, key: str, known: Mapping[str, list[Record]]) -> list[str]:
+    """Hold a manifest against its name and its files, whose keys are given."""
+    manifest = from_json(Manifest, destination.read(key), key)
+    assert key.rpartition("/")[2] == str(manifest.name)
+    assert manifest.files, key
+    keys = named_by(destination, key, manifest)
+    for at, file in zip(keys, manifest.files, strict=True):
+        name, body = parse_name(file.name), destination.read(at)
+        assert name is not None
+        assert (name.window, name.granularity, name.format) == (
+            round(manifest.window.timestamp() * 1000),
+            manifest.granularity,
+            manifest.format,
+        )
+        records = known.get(at) or records_in(body, name)
+        assert {record["topic"] for record in records} == {manifest.topic}
+        times = [record["publish_time"] for record in records]
+        assert {
+            "partition": file.partition,
+            "first": file.first,
+            "last": file.last,
+            "messages": file.messages,
+            "bytes": file.bytes,
+            "crc64": file.crc64,
+            "times": (file.first_publish_time, file.last_publish_time),
+        } == {
+            "partition": records[0]["partition"],
+            "first": position(records[0]),
+            "last": position(records[-1]),
+            "messages": len(records),
+            "bytes": len(body),
+            "crc64": str(crc64.xz(body)),
+            "times": (min(times), max(times)),
+        }, at
+    return keys
 
 
 def positions(records: Iterable[Record]) -> list[Position]:

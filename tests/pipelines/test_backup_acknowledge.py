@@ -183,4 +183,4 @@ def test_a_subscription_that_another_consumer_holds_is_refused(broker, client, t
     consumer.close()
     assert run.code == 4
     assert "another consumer holds --subscription=held" in run.errors
-    assert bucket.listed() == []
+    assert bucket.everything() == []

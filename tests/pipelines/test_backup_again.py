@@ -48,10 +48,10 @@ def disordered(broker) -> tuple[str, dict[str, list[Position]]]:
 
 
 def assert_nothing_written(bucket: Bucket, requests) -> None:
-    # Each run proves with an object of its own, which it deletes, that it may write.
-    assert requests["PutObject"] == requests["DeleteObject"] == 1
+    # Each run proves with an object of its own, which it deletes, that it may write; and leaves a record.
+    assert (requests["PutObject"], requests["DeleteObject"]) == (2, 1)
     assert requests["InitiateMultipartUpload"] == requests["CompleteMultipartUpload"] == 0
-    assert requests["PUT"] == 1
+    assert requests["PUT"] == 2
 
 
 @pytest.mark.parametrize("options", FORMATS)
@@ -139,10 +139,14 @@ class Only:
 
     def __init__(self, bucket: Bucket, ending: str) -> None:
         self.prefix, self.read, self.options = bucket.prefix, bucket.read, bucket.options
-        self._bucket, self._ending = bucket, ending
+        self._bucket, self._ending, self.everything = bucket, ending, bucket.everything
 
     def listed(self) -> list[str]:
         return [key for key in self._bucket.listed() if key.endswith(self._ending)]
+
+    def documents(self) -> list[str]:
+        kind = self._ending.split(".")[1]
+        return [key for key in self._bucket.documents() if f"-{kind}-" in key]
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -58,7 +58,7 @@ def test_a_full_disk_is_an_error_that_says_so_and_with_room_the_next_run_complet
     assert_sentences_only(errors)
     assert f"The file system of {folder.path} is full. Make room and run again." in errors
     assert ".partial" not in (out / "first.files").read_text()
-    first = messages_in(WithoutSpool(out / "first"), granularity=86400).get(name, [])
+    first = messages_in(WithoutSpool(out / "first"), granularity=86400, named=False).get(name, [])
     assert len(first) < len(places), "it did not fit"
     assert (out / "second.code").read_text() == "0\n", (out / "second.errors").read_text()
     second = Folder(out / "second")

@@ -90,7 +90,7 @@ def test_sigkill_while_uploading_and_again_stores_each_message_once(broker, clie
     for _ in range(3):
         killed_when(bucket, count + source.randrange(5, 50), argv)
         # What stands there is whole, and what stood there before is as it was.
-        messages_in(files, most=50)
+        messages_in(files, most=50, named=False)
         before, written = written, files.written()
         assert before.items() < written.items()
         count = len(written)
@@ -107,6 +107,7 @@ class WithoutSpool:
 
     def __init__(self, bucket: Bucket) -> None:
         self.prefix, self.read, self.options = bucket.prefix, bucket.read, bucket.options
+        self.everything, self.documents = bucket.everything, bucket.documents
         self._bucket = bucket
 
     def listed(self) -> list[str]:

@@ -21,7 +21,7 @@ def test_a_topic_that_does_not_exist_is_refused_and_not_created(broker, topic, b
     assert run.code == 4
     assert f"persistent://{namespace}/mistyped: no such topic, and a backup creates none" in run.errors
     assert broker.admin.topics(namespace) == before
-    assert bucket.listed() == []
+    assert bucket.everything() == []
 
 
 def test_a_partition_that_does_not_exist_is_refused_and_not_created(broker, topic, bucket):
@@ -39,7 +39,7 @@ def test_one_missing_topic_among_several_reads_nothing(broker, client, topic, bu
     send(client, name, numbered(3))
     run = refused(broker, [name, f"{name}-mistyped"], bucket)
     assert run.code == 4
-    assert bucket.listed() == []
+    assert bucket.everything() == []
 
 
 @pytest.mark.parametrize("name", ["test/no-such-namespace/topic", "no-such-tenant/namespace/topic"])
@@ -47,7 +47,7 @@ def test_a_namespace_or_tenant_that_does_not_exist_is_refused(broker, bucket, na
     run = refused(broker, name, bucket)
     assert run.code in (3, 4)
     assert f"persistent://{name}" in run.errors
-    assert bucket.listed() == []
+    assert bucket.everything() == []
     with pytest.raises(AdminError):
         broker.admin.topics(name.rpartition("/")[0])
 

@@ -62,7 +62,7 @@ def test_both_ends_have_these_defaults(broker, batched, bucket):
 
 def test_latest_reads_nothing_that_stands_there_already(broker, batched, bucket):
     run = backup(broker, batched.name, bucket, "--start=latest")
-    assert bucket.listed() == []
+    assert bucket.everything() == []
     assert run.summary["messages"] == 0
     assert [part["partition"] for part in run.summary["partitions"]] == [batched.name]
 
@@ -180,7 +180,7 @@ def test_a_date_time_start_behind_the_end_is_refused(broker, batched, bucket):
 
 def test_a_date_time_start_in_the_future_reads_nothing(broker, batched, bucket):
     backup(broker, batched.name, bucket, "--start=2099-01-01T00:00:00Z", EXACT)
-    assert bucket.listed() == []
+    assert bucket.everything() == []
 
 
 def test_a_date_time_end_in_the_future_ends_with_the_last_message(broker, batched, bucket):
@@ -190,7 +190,7 @@ def test_a_date_time_end_in_the_future_ends_with_the_last_message(broker, batche
 
 def test_a_date_time_end_before_the_first_message_reads_nothing(broker, batched, bucket):
     backup(broker, batched.name, bucket, "--end=2001-01-01T00:00:00Z")
-    assert bucket.listed() == []
+    assert bucket.everything() == []
 
 
 def test_an_end_behind_the_last_message_ends_with_it_and_says_so(broker, batched, bucket):
@@ -203,7 +203,7 @@ def test_an_end_behind_the_last_message_ends_with_it_and_says_so(broker, batched
 def test_a_start_behind_the_last_message_reads_nothing(broker, batched, bucket):
     last = batched.places[-1]
     backup(broker, batched.name, bucket, f"--start={last.ledger}:{last.entry + 1}")
-    assert bucket.listed() == []
+    assert bucket.everything() == []
 
 
 def test_messages_that_come_after_the_launch_are_left_to_the_next_run(broker, client, topic, bucket):
@@ -292,7 +292,7 @@ def test_an_id_with_several_partitions_is_refused(broker, client, topic, bucket,
     run = refused(broker, name, bucket, f"{option}={place}")
     assert run.code == 2
     assert "name a place in one partition" in run.errors
-    assert bucket.listed() == []
+    assert bucket.everything() == []
 
 
 def test_an_empty_partition_and_an_empty_topic_are_read_as_empty(broker, client, topic, bucket):

@@ -10,6 +10,7 @@ import pytest
 from tests.pipelines.backups import arguments, backup, refused, run_job
 from tests.pipelines.producing import acknowledge, connected, numbered, send
 from tests.pipelines.reading_back import assert_holds, messages_in, positions
+from transforms.files.manifest import RunRecord, from_json
 from transforms.pulsar.client import connect, disconnect
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.feed import PartitionFeed
@@ -53,7 +54,7 @@ def test_a_start_that_is_gone_is_an_error_that_names_the_first_message_there(tri
     assert f"messages from {gone[3]} on have been deleted" in run.errors
     assert str(there[0]) in run.errors
     assert "--on_trimmed=continue" in run.errors
-    assert bucket.listed() == []
+    assert bucket.everything() == []
 
 
 def test_on_trimmed_continue_goes_on_and_reports_the_gap(trimming, trimmed, bucket):
@@ -91,8 +92,12 @@ def test_a_topic_that_was_deleted_whole_is_an_error_for_an_id_and_empty_for_earl
     assert "it holds none any more" in run.errors
     assert backup(broker, name, bucket).summary["messages"] == 0
     run = backup(broker, name, bucket, f"--start={gone[3]}", "--on_trimmed=continue")
-    assert len(run.partition(name)["gaps"]) == 1
-    assert bucket.listed() == []
+    (gap,) = run.partition(name)["gaps"]
+    # The gap is all that there is to be said of it.
+    (key,) = bucket.everything()
+    record = from_json(RunRecord, bucket.read(key), key)
+    assert (record.read, record.files) == ((), 0)
+    assert [(str(each.start), str(each.stop)) for each in record.gaps] == [(gap["start"], gap["stop"])]
 
 
 def test_a_start_in_the_middle_of_a_ledger_that_is_there_is_exact(trimming, trimmed, bucket):

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -21,8 +22,10 @@ from tests.pipelines.reading_back import (
     partition_of,
     position,
     read_files,
+    unnamed,
 )
 from tests.pipelines.streams import GRANULARITY, Stream
+from transforms.pulsar.positions import Position
 from transforms.testing.cos_faults import ALWAYS
 from transforms.testing.flink_workers import Flink
 from transforms.testing.pulsar_admin import PulsarAdmin
@@ -86,18 +89,18 @@ def test_a_stream_stores_and_acknowledges_what_comes_and_finds_new_partitions(br
     }
     stream.start()
     stream.until(lambda: backlog(broker.admin, name) == 0)
-    assert_holds(messages_in(bucket, granularity=GRANULARITY), sent)
+    assert_stored(stream, bucket, sent)
     broker.admin.add_partitions(name, 3)
     sent[f"{name}-partition-2"] = send(client, f"{name}-partition-2", numbered(300))
     stream.until(lambda: stored(bucket) == 1300 and backlog(broker.admin, name) == 0)
-    assert_holds(messages_in(bucket, granularity=GRANULARITY), sent)
+    assert_stored(stream, bucket, sent)
     savepoint = stream.stop()
     # Added while nobody looks; and the subscription is created before anything of it can be lost.
     broker.admin.add_partitions(name, 4)
     sent[f"{name}-partition-3"] = send(client, f"{name}-partition-3", numbered(200))
     stream.start(f"--savepoint_path={savepoint}", "--parallelism=1")
     stream.until(lambda: stored(bucket) == 1500 and backlog(broker.admin, name) == 0)
-    assert_holds(messages_in(bucket, granularity=GRANULARITY), sent)
+    assert_stored(stream, bucket, sent)
     stream.cancel()
 
 
@@ -146,6 +149,12 @@ def test_a_cluster_that_does_not_answer_is_a_sentence(broker, topic, bucket, fli
     run = run_job(argv, summary=False)
     assert run.code == 1
     assert "error: http://127.0.0.1:1: the Flink cluster does not answer (ConnectionError). Check" in run.errors
+
+
+def assert_stored(stream: Stream, bucket: Bucket, sent: Mapping[str, Sequence[Position]]) -> None:
+    """All that was sent is stored, and the manifests of all windows come."""
+    stream.until(lambda: not unnamed(bucket))
+    assert_holds(messages_in(bucket, granularity=GRANULARITY), sent)
 
 
 def files_logged(flink: Flink, keys: list[str]) -> list[dict[str, Any]]:

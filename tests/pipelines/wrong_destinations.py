@@ -170,6 +170,15 @@ CASES = [
         _fault("access-denied", "PutObject"),
     ),
     Case(
+        "a key that may not read manifests",
+        3,
+        [],
+        [
+            "The key that --cos_credentials=env refers to may not do that on cos://{bucket}/backup/_manifest-probe in bucket {bucket} (region ap-guangzhou). Grant it name/cos:GetObject there. (GetObject on cos://{bucket}/backup/_manifest-probe: 403 AccessDenied (Access Denied., request id …)) Later runs read manifests; --manifest=off does without them."
+        ],
+        _fault("access-denied", "GetObject"),
+    ),
+    Case(
         "a key that may not delete",
         3,
         [],

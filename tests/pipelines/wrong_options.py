@@ -120,6 +120,7 @@ CASES = [
         ["--timezone=Mars/Olympus"],
         ["--timezone=Mars/Olympus: no such time zone. Give an IANA name, such as Asia/Shanghai."],
     ),
+    Case("manifests what is not offered", 2, ["--manifest=late"], ["--manifest=late: choose one of on, off."]),
     Case(
         "a memory budget that is too small",
         2,

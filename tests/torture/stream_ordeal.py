@@ -41,11 +41,11 @@ def goes_on(stream: Stream, ordeal: Ordeal) -> None:
 
 
 def completes(stream: Stream, ordeal: Ordeal) -> None:
-    """Wait until all that was sent is stored and acknowledged; then the statement of the ordeal."""
+    """Wait until all that was sent is stored, named and acknowledged; then the statement of the ordeal."""
 
     def complete() -> bool:
         ordeal.look()
-        return ordeal.missing() == 0 and ordeal.all_acknowledged()
+        return ordeal.missing() == 0 and ordeal.all_acknowledged() and not ordeal.unnamed()
 
     stream.until(complete, timeout=1_200)
     ordeal.assert_complete()

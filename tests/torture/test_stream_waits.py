@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.pipelines.backups import arguments
 from tests.pipelines.producing import numbered, send
-from tests.pipelines.reading_back import assert_holds, messages_in
+from tests.pipelines.reading_back import assert_holds, messages_in, unnamed
 from tests.pipelines.streams import GRANULARITY
 from tests.torture.ordeal import OPTIONS, SUBSCRIPTION, Backlog, Ordeal
 from tests.torture.stream_ordeal import completes, goes_on, production
@@ -61,6 +61,7 @@ def test_windows_close_though_other_partitions_are_empty_idle_or_days_behind(
         time.sleep(7)
     count = len(late) + len(live)
     stream.until(lambda: sum(names_of(bucket.listed())) == count)
+    stream.until(lambda: not unnamed(bucket))
     assert_holds(messages_in(bucket, granularity=GRANULARITY), sent)
     delays = []
     for stored in bucket.server.disk.list(TEST_BUCKET, bucket.prefix, "", -1):

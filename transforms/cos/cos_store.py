@@ -15,6 +15,7 @@ from typing import TypeVar
 from fastcrc import crc64 as crc64_of
 
 from transforms.cos.client import CosClient
+from transforms.cos.object_metadata import CONTENT_CRC64, EQUAL_BY
 from transforms.cos.retry import (
     CRC_MISMATCH,
     Failure,
@@ -30,17 +31,12 @@ from transforms.errors import AccessError, DestinationError, ObjectConflictError
 _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
-EQUAL_BY = ("records-crc64", "records-bytes", "messages")
-"""The metadata that tells whether two objects hold the same messages, whatever compressed them."""
-
-CONTENT_CRC64 = "content-crc64"
-"""Metadata of ours: the CRC64 that the object was meant to have when it was sent."""
-
 META = "x-cos-meta-"
 _CRC_HEADER = "x-cos-hash-crc64ecma"
 # The SDK has no keyword for it. COS ignores it where versioning was ever on: see _may_overwrite.
 _FORBID_OVERWRITE = {"x-cos-forbid-overwrite": "true"}
 _SERVER_SIDE_ENCRYPTION = "x-cos-server-side-encryption"
+_STORAGE_CLASS = "x-cos-storage-class"
 _CONTENT_TYPES = {
     "avro": "application/avro",
     "jsonl": "application/x-ndjson",
@@ -122,8 +118,16 @@ class CosStore:
 
         True also where an attempt of this call lost its answer and an equal object is found then.
         """
+        return self._put(key, body, metadata, self._headers)
+
+    def put_document(self, key: str, body: bytes) -> bool:
+        """Write a small object that is read again; in the bucket's own storage class, for archives must be thawed."""
+        headers = {name: value for name, value in self._headers.items() if name != _STORAGE_CLASS}
+        return self._put(key, body, {}, headers)
+
+    def _put(self, key: str, body: bytes, metadata: Mapping[str, str], given: Mapping[str, str]) -> bool:
         crc = crc64_of.xz(body)
-        headers = {**self._object_headers(key, metadata, crc), **_FORBID_OVERWRITE}
+        headers = {**_object_headers(given, key, metadata, crc), **_FORBID_OVERWRITE}
 
         def attempt(doubts: list[Failure]) -> Mapping[str, str]:
             return self._call(lambda: _doubted(lambda: self._client.put(key, body, headers), doubts))
@@ -142,7 +146,7 @@ class CosStore:
 
     def join(self, key: str, parts: Sequence[str], tail: bytes, crc64: int, metadata: Mapping[str, str]) -> bool:
         """Make one object of spooled parts and a tail with a multipart upload; the result is that of ``put``."""
-        headers = self._object_headers(key, metadata, crc64)
+        headers = _object_headers(self._headers, key, metadata, crc64)
         return self._create(key, metadata, (crc64, None), partial(self._upload, key, parts, tail, headers))
 
     def delete_parts(self, keys: Sequence[str]) -> None:
@@ -340,11 +344,6 @@ class CosStore:
                 self._versioned = True
         return self._versioned
 
-    def _object_headers(self, key: str, metadata: Mapping[str, str], crc: int) -> dict[str, str]:
-        content_type = _CONTENT_TYPES.get(key.rpartition(".")[2], "application/octet-stream")
-        own = {META + name: value for name, value in metadata.items()}
-        return {"Content-Type": content_type, **self._headers, **own, META + CONTENT_CRC64: str(crc)}
-
     def _call(self, request: Callable[[], _Result]) -> _Result:
         return self._policy.call(
             request, place=self._place, refresh=self._client.refresh, tried_again=self._count_retry
@@ -353,6 +352,12 @@ class CosStore:
     def _count_retry(self) -> None:
         with self._lock:
             self._retries += 1
+
+
+def _object_headers(given: Mapping[str, str], key: str, metadata: Mapping[str, str], crc: int) -> dict[str, str]:
+    content_type = _CONTENT_TYPES.get(key.rpartition(".")[2], "application/octet-stream")
+    own = {META + name: value for name, value in metadata.items()}
+    return {"Content-Type": content_type, **given, **own, META + CONTENT_CRC64: str(crc)}
 
 
 def _damaged(head: Mapping[str, str]) -> bool:

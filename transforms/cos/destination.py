@@ -14,12 +14,13 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlencode, urlsplit
 
 from transforms.cos.client import CosClient
-from transforms.cos.cos_store import CONTENT_CRC64, EQUAL_BY, META, CosStore
+from transforms.cos.cos_store import META, CosStore
 from transforms.cos.credentials import parse_credentials
 from transforms.cos.folder_store import FolderStore
+from transforms.cos.object_metadata import NAMES
 from transforms.cos.retry import DEADLINE, Place, RequestFailed, RetryPolicy
 from transforms.cos.store import ObjectStore
-from transforms.errors import ConfigurationError
+from transforms.errors import AccessError, ConfigurationError, DestinationError
 
 _logger = logging.getLogger(__name__)
 
@@ -51,7 +52,6 @@ _METADATA_NAME = re.compile(r"[A-Za-z0-9-]+")
 _LARGEST_METADATA = 2048
 _METADATA_ROOM = 3584
 """COS allows 4 KB in all; 512 bytes of it are for the metadata that the job adds itself."""
-_RESERVED_METADATA = frozenset((*EQUAL_BY, CONTENT_CRC64))
 _STORAGE_CLASS = re.compile(r"[A-Z][A-Z_]*")
 _ACLS = ("default", "private", "public-read")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -194,17 +194,21 @@ class Writable(NamedTuple):
     warnings: list[str]
 
 
-def check_writable(destination: Destination) -> Writable:
+def check_writable(destination: Destination, *, manifests: bool = False) -> Writable:
     """Prove that the prefix can be listed, written and cleaned, with an empty object under ``_spool/``.
 
     Leaves nothing behind. Raises AccessError or DestinationError; each cause has its own sentence: no such bucket or
     another region, a wrong or expired key, a missing permission (named), a wrong clock, a full or read-only folder.
-    Does not prove the permissions for multipart uploads, which only large files need.
+    Does not prove the permissions for multipart uploads, which only large files need. ``manifests``: prove too that
+    they can be read, where there is one.
     """
     if destination.bucket is None:
         return Writable(_check_folder(Path(destination.folder or "/")), [])
     client = _new_client(destination, timeout=_CHECK_TIMEOUT, request_limit=_CHECK_TIMEOUT)
-    _probe(_cos_store(destination, client).with_deadline(_CHECK_DEADLINE), destination.prefix)
+    store = _cos_store(destination, client).with_deadline(_CHECK_DEADLINE)
+    _probe(store, destination.prefix)
+    if manifests:
+        _probe_manifests(store, destination.prefix)
     try:
         versioned = client.was_versioned()
     except RequestFailed:
@@ -223,6 +227,15 @@ def _probe(store: ObjectStore, prefix: str) -> None:
     next(iter(store.list_keys(spool)), None)
     store.put(probe, b"", {})
     store.delete_parts([probe])
+
+
+def _probe_manifests(store: ObjectStore, prefix: str) -> None:
+    try:
+        next(store.read(f"{prefix}_manifest-probe"), None)
+    except AccessError as error:
+        raise AccessError(f"{error} Later runs read manifests; --manifest=off does without them.") from None
+    except DestinationError:
+        pass  # there is none, and that may be told
 
 
 def _check_folder(folder: Path) -> bool:
@@ -321,7 +334,7 @@ def _metadata_problems(metadata: Mapping[str, str]) -> Iterable[str]:
     for name, value in metadata.items():
         if not _METADATA_NAME.fullmatch(name):
             yield f"--metadata: the name {name!r} may hold only letters, digits and -."
-        if name.lower() in _RESERVED_METADATA:
+        if name.lower() in NAMES:
             yield f"--metadata: the name {name!r} is used by the backup itself: choose another."
         if not value.isascii() or not value.isprintable() or value != value.strip():
             yield f"--metadata: the value of {name!r} may hold only printable ASCII, without blanks at its ends."

@@ -20,22 +20,22 @@ from apache_beam.utils.windowed_value import WindowedValue
 from transforms.cos.destination import Destination, open_store
 from transforms.cos.element_coder import ElementCoder
 from transforms.cos.listing import SharedFiles, StoredFiles
+from transforms.cos.object_metadata import metadata_of
 from transforms.cos.uploads import Uploads, results
 from transforms.cos.write_metrics import WriteMetrics
-from transforms.cos.written import PartitionReport, WrittenFile
+from transforms.cos.written import PartitionReport, SchemaSeen, WrittenFile
 from transforms.files.assemble import MIN_PART_BYTES, assemble, pack
 from transforms.files.format import FileFormat, RecordEncoder
-from transforms.files.naming import QUARANTINE_LANE, Layout, StoredRun
+from transforms.files.naming import QUARANTINE_LANE, Layout
 from transforms.files.records import Element, Records, SealMark
 from transforms.files.roll import FinishedFile, Limits, PartitionFiles, Roller, in_order_of_messages
 from transforms.files.state import decode_state, encode_state
+from transforms.files.windows_complete import Came, FileFacts, encode_told
 from transforms.progress import progress_of
 from transforms.pulsar.messages import FOREVER, MessageBatch, Seal, TopicPartition
 from transforms.pulsar.positions import Position
 
-#: Of the layout of files, names and metadata; in the metadata of every object.
-FORMAT_VERSION = 1
-PARTITIONS, POSITIONS = "partitions", "positions"
+PARTITIONS, POSITIONS, TOLD, SCHEMAS = "partitions", "positions", "told", "schemas"
 
 registry.register_coder(Element, ElementCoder)
 
@@ -55,6 +55,10 @@ class WriteToCosResult:
     """PartitionReport, one for each partition that was read to its end."""
     positions: beam.PCollection
     """Name of a partition, and the position before which everything is in files that stand complete."""
+    told: beam.PCollection
+    """Full name of a topic, and what ``WriteManifests`` needs to know of one of its partitions."""
+    schemas: beam.PCollection
+    """SchemaSeen, each at least once; of some messages of each batch."""
 
 
 @dataclass(frozen=True)
@@ -98,18 +102,22 @@ class WriteToCos(beam.PTransform):  # type: ignore[misc]
         """Build the transform."""
         settings = self._settings
         roll = beam.ParDo(_RollFiles(settings))
-        roll.label = "Roll"  # else the name of a class, which savepoints would know the stage by
-        rolled = (
+        encode = beam.ParDo(_EncodeRecords(settings.make_encoder, settings.run)).with_output_types(tuple[str, Element])
+        # Else the names of classes, which savepoints would know the stages by.
+        roll.label, encode.label = "Roll", "Encode"
+        encoded = (
             elements
             | "FixedWindows" >> beam.WindowInto(FixedWindows(settings.layout.granularity))
-            | "EncodeRecords"
-            >> beam.ParDo(_EncodeRecords(settings.make_encoder, settings.run)).with_output_types(tuple[str, Element])
+            | "EncodeRecords" >> encode.with_outputs(SCHEMAS, main="records")
+        )
+        rolled = (
+            encoded["records"]
             # The window travels as data from here on: a runner drops late elements of a stateful stage by the
             # window's end, and a backup drops nothing.
             | "GlobalWindow" >> beam.WindowInto(GlobalWindows())
-            | "RollFiles" >> roll.with_outputs(PARTITIONS, POSITIONS, main="files")
+            | "RollFiles" >> roll.with_outputs(PARTITIONS, POSITIONS, TOLD, main="files")
         )
-        return WriteToCosResult(files=rolled["files"], partitions=rolled[PARTITIONS], positions=rolled[POSITIONS])
+        return WriteToCosResult(rolled["files"], rolled[PARTITIONS], rolled[POSITIONS], rolled[TOLD], encoded[SCHEMAS])
 
     def display_data(self) -> dict[str, Any]:
         """What the runner's console shows."""
@@ -129,10 +137,9 @@ class _EncodeRecords(beam.DoFn):  # type: ignore[misc]
 
     def setup(self) -> None:
         self._encoder = self._make_encoder()
+        self._schemas: set[SchemaSeen] = set()
 
-    def process(
-        self, element: MessageBatch | Seal, window: Any = beam.DoFn.WindowParam
-    ) -> Iterator[tuple[str, Element]]:
+    def process(self, element: MessageBatch | Seal, window: Any = beam.DoFn.WindowParam) -> Iterator[Any]:
         name = element.partition.name
         if isinstance(element, Seal):
             yield name, SealMark(element.before, element.position)
@@ -153,6 +160,12 @@ class _EncodeRecords(beam.DoFn):  # type: ignore[misc]
             lanes = in_order_of_messages(lanes, [part.indexes or range(len(part.lengths)) for part in encoded])
         for lane in lanes:
             yield name, lane
+        # Not of each message, for that is another call into the client.
+        for message in element.messages[:1] + element.messages[-1:]:
+            seen = SchemaSeen(element.partition.topic, message.int_schema_version())
+            if seen.version >= 0 and seen not in self._schemas:
+                self._schemas.add(seen)
+                yield beam.pvalue.TaggedOutput(SCHEMAS, seen)
 
 
 class _RollFiles(beam.DoFn):  # type: ignore[misc]
@@ -184,6 +197,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         self._quarantining: dict[tuple[str, int], Future[_Timed]] = {}
         self._spooling: dict[str, Future[None]] = {}
         self._done: dict[str, Position] = {}
+        self._told: dict[TopicPartition, Came] = {}
 
     def process(
         self,
@@ -196,12 +210,15 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
             known = files.read()
             restored = self._stored.begin_with(name, known)
             state = decode_state(known) if known else PartitionFiles()
-            report = self._roll(TopicPartition.parse(name), state, value, waiting, restored=restored)
+            partition = TopicPartition.parse(name)
+            before = {window for window, _ in state.files}
+            report = self._roll(partition, state, value, waiting, restored=restored)
         except Exception as error:
             progress_of(self._settings.run).failed(error)
             raise
         if state.done is not None:
             self._done[name] = state.done
+        self._tell(partition, state, value, before)
         if report is None:
             left = encode_state(state)
             self._stored.end_with(name, left)
@@ -223,9 +240,26 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
             progress_of(self._settings.run).tried_again(self._metrics.tried_again(self._store.retries))
         for file, seconds in written:
             self._metrics.wrote(file, seconds)
+            if file.created:  # else other bytes may stand there
+                facts = FileFacts(file.key, file.bytes, file.crc64, file.first_time, file.last_time)
+                self._told[TopicPartition.parse(file.partition)].files.append(facts)
             yield WindowedValue(file, Timestamp(micros=file.window * 1000), (GlobalWindow(),))
         for done in self._done.items():
             yield beam.pvalue.TaggedOutput(POSITIONS, WindowedValue(done, MIN_TIMESTAMP, (GlobalWindow(),)))
+        for partition, came in self._told.items():
+            if came.sealed or came.windows or came.files:
+                told = partition.topic, encode_told(came)
+                yield beam.pvalue.TaggedOutput(TOLD, WindowedValue(told, MIN_TIMESTAMP, (GlobalWindow(),)))
+
+    def _tell(self, partition: TopicPartition, state: PartitionFiles, value: Element, before: set[int]) -> None:
+        """Note how far the partition is; windows of which files were open ``before`` may have none any more."""
+        came = self._told.setdefault(partition, Came(partition.index))
+        came.last, came.messages = state.last, state.messages
+        if isinstance(value, Records):
+            before.add(value.window)
+        elif isinstance(value, SealMark):
+            came.sealed = max(came.sealed, value.before)
+        came.windows |= before.difference(window for window, _ in state.files)
 
     def _roll(
         self, partition: TopicPartition, state: PartitionFiles, value: Element, waiting: Any, *, restored: bool
@@ -303,7 +337,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         body = assemble(finished, settings.file_format)
         finished.pieces.clear()
         key = settings.layout.file(partition, file.lane, file.window, file.run, settings.file_format.extension)
-        metadata = _metadata(file.run, file.window, file.size, body.records_crc)
+        metadata = metadata_of(file, body.records_crc)
         if body.parts:
             created = self._store.join(key, body.parts, body.tail, body.crc, metadata)
             self._store.delete_parts(body.parts)
@@ -328,15 +362,3 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         seconds = time.monotonic() - began
         _log.info("%s", written.sentence(seconds), extra={"fields": written.fields(seconds)})
         return written, seconds
-
-
-def _metadata(run: StoredRun, window: int, record_bytes: int, records_crc: int) -> dict[str, str]:
-    return {
-        "format-version": str(FORMAT_VERSION),
-        "window": str(window),
-        "first-message-id": str(run.first),
-        "last-message-id": str(run.last),
-        "messages": str(run.messages),
-        "records-bytes": str(record_bytes),
-        "records-crc64": str(records_crc),
-    }

@@ -61,6 +61,13 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def put_document(self, key: str, body: bytes) -> bool:
+        """Write a small object that later runs read, as ``put`` does: at hand whatever the others' storage class is.
+
+        Equal means equal bytes.
+        """
+        ...
+
     def put_part(self, key: str, body: bytes) -> None:
         """Write a spooled part of a large object under a key of its own. Writing equal bytes again is no error."""
         ...

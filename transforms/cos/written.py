@@ -52,6 +52,13 @@ class WrittenFile(NamedTuple):
         }
 
 
+class SchemaSeen(NamedTuple):
+    """Messages of a topic (full name, without partition) have this version of its schema."""
+
+    topic: str
+    version: int
+
+
 class PartitionReport(NamedTuple):
     """What went through of one partition, once it has been read to its end."""
 

@@ -1,7 +1,7 @@
 """The small JSON objects that prove a backup: a manifest for each window of a topic, a record for each run.
 
-Both are contracts with people's own tools: their JSON schemas are published, fields are only added, and ``version``
-rises where that is not enough.
+Both are contracts with people's own tools: their JSON schemas are published (``schemas/`` beside this module), fields
+are only added, and ``version`` rises where that is not enough.
 
 A manifest stands beside the files of its window: ``_manifest-{window start}-{granularity}s-{format}-{number}.json``;
 the underscore hides it from query engines. It is written when the window is complete over all partitions of the topic,
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
-from typing import Annotated, Final, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 from pydantic import (
     AwareDatetime,
@@ -145,6 +145,7 @@ class Manifest(_Document):
     read: tuple[PartitionRead, ...] = Described(
         (), description="How far this run had read when the window was complete, counted from where it began."
     )
+    compacted: bool = Described(False, description="The run read the last message of each key only, and counted those.")
 
     @property
     def name(self) -> ManifestName:
@@ -179,6 +180,7 @@ class RunRecord(_Document):
     payload: str
     window_by: str
     case_blind: bool = False
+    compacted: bool = Described(False, description="It read the last message of each key only, and counted those.")
     files: int = Described(description="Objects that it wrote.")
     bytes: int = Described(description="Their size.")
     read: tuple[PartitionRead, ...]
@@ -202,6 +204,13 @@ def from_json(kind: type[_Kind], content: bytes, name: str) -> _Kind:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise DamagedError(f"{name} is damaged: it is no {_NAMES[kind]} ({place}: {first['msg']}).") from None
+
+
+def json_schema(kind: type[Manifest] | type[RunRecord]) -> dict[str, Any]:
+    """The JSON schema of a document, as it is published."""
+    found = kind.model_json_schema(mode="serialization")
+    title = f"tdmq-backup {_NAMES[kind]}, version {VERSION}"
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "title": title}
 
 
 _NAMES: Final[dict[type, str]] = {Manifest: "manifest", RunRecord: "run record"}

@@ -167,8 +167,8 @@ class MessageReader:
         except pulsar.Timeout:
             return None
 
-    def first(self, timeout: float) -> Position | None:
-        """Where the next message begins, None where the broker holds none."""
+    def first(self, timeout: float) -> tuple[Position, int] | None:
+        """Where the next message begins, and its publish time; None where the broker holds none."""
         if not self.has_next():
             return None
         message = self.next(timeout)
@@ -177,7 +177,7 @@ class MessageReader:
                 f"{self._partition.name}: the broker says that there is a message, but sent none within {timeout:g} s. "
                 "Look at the broker's log, or try again."
             )
-        return start_of(message)
+        return start_of(message), message.publish_timestamp()
 
     def seek_time(self, time: int) -> None:
         """Go to about the first entry published at or after ``time`` (milliseconds); entries are not sorted by it."""

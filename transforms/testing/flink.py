@@ -12,11 +12,10 @@ import tempfile
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from transforms.testing.fetch import flink_jars, java
-from transforms.testing.server_process import ServerProcess, free_ports
+from transforms.testing.server_process import Server, ServerProcess, free_ports
 
 _OPENED = (
     "java.io",
@@ -48,7 +47,7 @@ _MEMORY = {
 _LOGGING = "handlers=java.util.logging.ConsoleHandler\n.level=INFO\njava.util.logging.ConsoleHandler.level=INFO\n"
 
 
-class FlinkCluster:
+class FlinkCluster(Server):
     """One job manager, task managers and a job server; a context manager.
 
     ``slots`` of each of ``task_managers``. ``configuration``: keys of Flink's config.yaml, over our own.
@@ -115,19 +114,6 @@ class FlinkCluster:
             configured=False,
         )
         self._job_port = job
-
-    def __enter__(self) -> FlinkCluster:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def start(self, *, timeout: float = 180) -> None:
         """Start all; returns when the slots are there and jobs are taken. Raises ServerError if they are not."""

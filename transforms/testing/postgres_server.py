@@ -13,18 +13,17 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from types import TracebackType
 
 import psycopg
 
-from transforms.testing.server_process import ServerError, ServerProcess, free_ports
+from transforms.testing.server_process import Server, ServerError, ServerProcess, free_ports
 
 _USER = "postgres"
 #: What a crash of the machine would lose is of no interest here.
 _SETTINGS = {"fsync": "off", "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200"}
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """One server on a free port of 127.0.0.1, which wants a password; a context manager."""
 
     def __init__(self) -> None:
@@ -33,19 +32,6 @@ class PostgresServer:
         self.password = secrets.token_urlsafe(12)
         self._databases = 0
         self._process: ServerProcess | None = None
-
-    def __enter__(self) -> PostgresServer:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def pid(self) -> int | None:

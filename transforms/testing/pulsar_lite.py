@@ -10,17 +10,16 @@ import importlib.resources
 import shutil
 import tempfile
 from pathlib import Path
-from types import TracebackType
 
 from transforms.errors import SourceError
 from transforms.pulsar.wire import connect
-from transforms.testing.server_process import ServerProcess, free_ports
+from transforms.testing.server_process import Server, ServerProcess, free_ports
 
 # Without this it serves metrics to the whole network, on port 8080.
 _CONFIGURATION = 'log_level = "warn"\n\n[metrics]\nenabled = false\n'
 
 
-class PulsarLite:
+class PulsarLite(Server):
     """One pulsar-lite on a free port of 127.0.0.1; a context manager. ``stop`` loses all messages."""
 
     def __init__(self) -> None:
@@ -33,15 +32,6 @@ class PulsarLite:
         command += ["--db-path", str(self.directory / "data")]
         log = self.directory / "pulsar-lite.log"
         self._process = ServerProcess("pulsar-lite", command, directory=self.directory, log=log)
-
-    def __enter__(self) -> PulsarLite:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def pid(self) -> int | None:

@@ -23,12 +23,11 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from transforms.testing.fetch import java, pulsar_distribution
 from transforms.testing.pulsar_admin import AdminError, PulsarAdmin
-from transforms.testing.server_process import ServerError, ServerProcess, free_ports
+from transforms.testing.server_process import Server, ServerError, ServerProcess, free_ports
 
 if TYPE_CHECKING:
     from transforms.testing.certificates import Authority
@@ -76,7 +75,7 @@ Configuration:
 """
 
 
-class PulsarStandalone:
+class PulsarStandalone(Server):
     """One broker. A context manager; or :meth:`start` and, in the end, :meth:`close`.
 
     ``authentication``: tokens signed with HS256 and authorization; ``token()`` makes them, ``grant`` of ``admin``
@@ -117,19 +116,6 @@ class PulsarStandalone:
             **(self._proxy_settings(proxy_port) if proxy_port is not None else {}),
             **(configuration or {}),
         }
-
-    def __enter__(self) -> PulsarStandalone:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def log(self) -> Path:

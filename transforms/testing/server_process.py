@@ -15,8 +15,11 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from typing_extensions import Self
 
 #: Waits for the end of its input, which is the end of its parent, then kills the process it was given.
 _GUARD = 'read -r _ <&0; kill -9 "$1" 2>/dev/null'
@@ -24,6 +27,29 @@ _GUARD = 'read -r _ <&0; kill -9 "$1" 2>/dev/null'
 
 class ServerError(RuntimeError):
     """A test server did not start, or died. The text ends with the last lines of its log."""
+
+
+class Server(ABC):
+    """A server made of such processes: a context manager that leaves nothing behind, started or not."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it; returns when it can be used. Raises ServerError if it cannot."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop it, and delete its folder."""
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def free_ports(count: int) -> list[int]:

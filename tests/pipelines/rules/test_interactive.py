@@ -186,7 +186,7 @@ def test_a_key_that_is_pasted_is_refused_and_not_repeated_and_ctrl_c_leaves_noth
     assert rules() == []
     for file in (each for each in data_folder.rglob("*") if each.is_file()):
         assert token.encode() not in file.read_bytes()
-    assert folder.listed() == []
+    assert folder.everything() == []
 
 
 def test_at_the_end_of_the_input_nothing_is_created():

@@ -51,7 +51,7 @@ def test_creating_checks_shows_a_sample_and_leaves_nothing_behind(broker, bucket
     assert '"payload": ' in said.output
     assert "Files and bytes in a day: not known (the messages that are there came within a minute)." in said.output
     assert said.output.splitlines()[-1].startswith("Rule orders is created. Its next turn is ")
-    assert bucket.listed() == []
+    assert bucket.everything() == []
     assert state(broker, name) is SubscriptionState.MISSING
 
 

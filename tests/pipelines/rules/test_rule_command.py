@@ -63,6 +63,7 @@ FULL = {
     "payload": "json",
     "path_template": "{topic}/%Y/",
     "timezone": "Asia/Shanghai",
+    "manifest": "off",
     "memory_budget": "512MB",
 }
 

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 import pytest
 
 from pipelines.rules.changes import effects
+from pipelines.rules.documents import read_document
 from pipelines.rules.model import read_rule
 from pipelines.rules.preview import Daily, daily
 from pipelines.rules.records import RunRecord, RunState, StoredRule, Trigger
@@ -52,6 +53,12 @@ class Part:
 )
 def test_a_day_is_estimated_of_what_is_there(parts: list[Part], expected: Daily) -> None:
     assert daily(parts, window_seconds=300, file_messages=1000, file_bytes=100_000_000) == expected
+
+
+@pytest.mark.parametrize(("written", "read"), [("on", "on"), ("off", "off")])
+def test_on_and_off_are_words_in_yaml_too(written: str, read: str) -> None:
+    given = read_document(f"name: orders\nmanifest: {written}\n", "rule.yaml")
+    assert read_rule(given).manifest == read
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from pipelines.rules.errors import RuleBusyError
 from pipelines.rules.records import RunState, Trigger
 from pipelines.rules.store import RuleStore
+from tests.pipelines.documents import manifests, run_records
 from tests.pipelines.producing import numbered, send
 from tests.pipelines.reading_back import assert_holds, messages_in
 from tests.pipelines.rules.ruled import command, new_rule, run_rule, said
@@ -79,6 +80,8 @@ def test_partitions_that_are_added_are_read_from_their_beginning(broker, client,
     run, _ = run_rule(store)
     assert run.messages == 10
     assert_holds(messages_in(bucket), sent)
+    # The first run had nothing to read.
+    assert {(each.run, each.rule) for each in (*manifests(bucket), *run_records(bucket))} == {(run.id, "orders")}
 
 
 def test_what_comes_to_an_empty_topic_behind_a_first_run_from_latest_is_in_the_second(

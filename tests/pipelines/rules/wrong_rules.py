@@ -297,6 +297,7 @@ CASES = [
     Wrong(
         "trimmed and what then", ["on_trimmed=ignore: choose one of fail, continue."], fields={"on_trimmed": "ignore"}
     ),
+    Wrong("manifests or not", ["manifest=some: choose one of on, off."], fields={"manifest": "some"}),
     Wrong(
         "no bucket",
         ["bucket: is missing: NAME-APPID, or file:///FOLDER/ for a folder on this machine."],

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import jsonschema
 import pytest
 
 from transforms.errors import DamagedError
+from transforms.files import manifest
 from transforms.files.manifest import (
     GapFound,
     Manifest,
@@ -15,6 +18,7 @@ from transforms.files.manifest import (
     RunRecord,
     SchemaVersion,
     from_json,
+    json_schema,
     moment,
     parse_manifest_name,
     to_json,
@@ -79,3 +83,17 @@ def test_a_manifest_has_a_name_that_is_read_back():
 def test_what_is_no_manifest_says_where(content, said):
     with pytest.raises(DamagedError, match=said):
         from_json(Manifest, content, "x")
+
+
+@pytest.mark.parametrize(("name", "document"), [("manifest-1", MANIFEST), ("run-1", RECORD)])
+def test_the_published_schema_is_that_of_what_is_written(name, document):
+    """Written by ``json.dumps(json_schema(…), indent=2)``; a field may be added, none may change."""
+    published = json.loads((Path(manifest.__file__).parent / "schemas" / f"{name}.json").read_text())
+    assert published == json_schema(type(document))
+    jsonschema.Draft202012Validator.check_schema(published)
+    valid = jsonschema.Draft202012Validator(published)
+    written = json.loads(to_json(document))
+    valid.validate(written)
+    assert not valid.is_valid({**written, "version": 2})
+    assert not valid.is_valid({**written, "granularity": "5m"})
+    valid.validate({**written, "added": 1})
