@@ -120,26 +120,32 @@ def check_is_free(config: RestoreConfig, target: Target, restore: str) -> bool:
 def router_of(config: RestoreConfig, plan: RestorePlan, target: Target) -> Router:
     """How messages find their partitions. Raises ConfigurationError."""
     count = len(target.partitions)
-    had = plan.source_partitions
+    had = _partitions_of_source(config, plan)
     if config.routing == "partition" and plan.highest >= count:
         raise ConfigurationError(
             f"--routing=partition: {plan.topic} had a partition {plan.highest}, and {config.target_topic} has {count}. "
             "Give it as many, or leave the option out."
         )
-    by_partition = config.routing == "partition" or (
-        config.routing == "auto" and plan.highest < count and (had or plan.highest + 1) == count
-    )
+    by_partition = config.routing == "partition" or (config.routing == "auto" and plan.highest < count and had == count)
     if config.routing == "auto" and not by_partition:
-        known = f"had {had} partitions" if had else f"has objects of {plan.highest + 1} partitions"
         _log.warning(
-            "%s %s and %s has %d: messages are routed by their keys, those without one by their old partition. "
-            "--routing=partition keeps the indexes.",
+            "%s had %d partitions, as far as that is known, and %s has %d: messages are routed by their keys, those "
+            "without one by their old partition. --routing=partition keeps the indexes.",
             plan.topic,
-            known,
+            had,
             config.target_topic,
             count,
         )
     return Router("partition" if by_partition else "key", count, config.key_hash)
+
+
+def _partitions_of_source(config: RestoreConfig, plan: RestorePlan) -> int:
+    """How many the topic has, if the broker still has it; else as many as the backup has messages of."""
+    known = max(plan.highest + 1, plan.source_partitions or 1)
+    try:
+        return max(known, len(partitions_of(config.connection, plan.topic)))
+    except BackupError:
+        return known
 
 
 def schemas_of(config: RestoreConfig, plan: RestorePlan) -> dict[int, TopicSchema]:

@@ -11,17 +11,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from pipelines.restore import main
 from tests.pipelines.backups import SECRETS, Destination, Run, assert_sentences_only
 from tests.pipelines.reading_back import Record
-from transforms.files.manifest import RunRecord, SchemaVersion, to_json
-from transforms.files.naming import DEFAULT_PATH
 from transforms.restore.origin import NAMES
-from transforms.testing.pulsar_admin import PulsarAdmin
 from transforms.testing.pulsar_standalone import PulsarStandalone
 
 _ROOT = Path(__file__).parents[2]
@@ -93,46 +89,3 @@ def as_sent(record: Record) -> dict[str, Any]:
 def origins(records: Sequence[Record]) -> list[str]:
     """The original ids that restored messages carry."""
     return [record["properties"]["tdmq-backup-message-id"] for record in records]
-
-
-def record_run(folder: Path, admin: PulsarAdmin, topics: Sequence[str], **more: Any) -> None:
-    """Leave the record of a run that has read these topics, with their schemas as the broker has them."""
-    schemas = []
-    for topic in topics:
-        path = f"schemas/{topic.removeprefix('persistent://')}/schemas"
-        for each in admin.request("GET", path)["getSchemaResponses"]:
-            text = each["data"]
-            definition = key_value_definition(text) if each["type"] == "KEY_VALUE" else text.encode()
-            schemas.append(
-                SchemaVersion(
-                    topic=topic,
-                    schema_version=each["version"],
-                    type=each["type"],
-                    definition=definition,
-                    properties=each["properties"],
-                )
-            )
-    now = datetime.now(timezone.utc)
-    values = {
-        "run": "run-1",
-        "started": now,
-        "ended": now,
-        "path_template": DEFAULT_PATH,
-        "timezone": "UTC",
-        "granularity": 300,
-        "format": "avro",
-        "payload": "bytes",
-        "window_by": "publish_time",
-        "files": 1,
-        "bytes": 1,
-        "read": (),
-        "schemas": tuple(schemas),
-    }
-    (folder / "_runs").mkdir(exist_ok=True)
-    (folder / "_runs" / "run-1.json").write_bytes(to_json(RunRecord(**{**values, **more})))
-
-
-def key_value_definition(text: str) -> bytes:
-    """A KEY_VALUE schema on the wire, from how admin REST shows it."""
-    parts = [each if isinstance(each, str) else json.dumps(each) for each in json.loads(text).values()]
-    return b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)

@@ -22,7 +22,7 @@ def test_a_target_that_moves_gets_each_message_once(broker, topic, tmp_path, ded
     folder, again = Folder(tmp_path / "backup"), Folder(tmp_path / "again")
     folder.path.mkdir()
     again.path.mkdir()
-    produce(broker.service_url, source, 5_000, partitions=1, size=2_000)
+    produce(broker.service_url, source, 3_000, partitions=1, size=2_000)
     backup(broker, source, folder)
     ended = threading.Event()
     moved = []
@@ -42,8 +42,8 @@ def test_a_target_that_moves_gets_each_message_once(broker, topic, tmp_path, ded
     finally:
         ended.set()
         mover.join()
-    assert len(moved) > 3
-    assert (run.summary["messages"], run.summary["already_there"], run.summary["doubtful"]) == (5_000, 0, 0)
+    assert len(moved) > 1
+    assert (run.summary["messages"], run.summary["already_there"], run.summary["doubtful"]) == (3_000, 0, 0)
     backup(broker, target, again)
     (sent,) = messages_in(folder).values()
     (found,) = messages_in(again).values()

@@ -63,7 +63,7 @@ class RestorePlan:
     format: str
     partitions: list[PartitionPlan] = field(default_factory=list)
     source_partitions: int | None = None
-    """How many the topic had; None where no run record tells. A topic without any has one."""
+    """How many the topic had, at least; None where no run record tells. A topic without any has one."""
     schemas: dict[int, TopicSchema] = field(default_factory=dict)
     """By version, as run records have them."""
 
