@@ -11,7 +11,8 @@
     │   └── TrimmedError               the broker has already deleted what was to be read
     ├── DestinationError           5   the bucket or the folder
     │   ├── ObjectConflictError        the name is taken by other content
-    │   └── DamagedError               what is stored cannot be read back
+    │   ├── DamagedError               what is stored cannot be read back
+    │   └── UnrestorableError          a message that is stored cannot be brought back as it was
     └── FlinkError                     the Flink cluster
 
 Exit code 6 is that of no error: ``verify`` has read a backup and could not prove it.
@@ -86,6 +87,10 @@ class ObjectConflictError(DestinationError):
 
 class DamagedError(DestinationError):
     """An object of a backup does not hold what its name says, or cannot be decoded."""
+
+
+class UnrestorableError(DestinationError):
+    """A message of a backup cannot be brought back as it was."""
 
 
 class FlinkError(BackupError):

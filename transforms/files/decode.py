@@ -9,6 +9,7 @@ milliseconds, what is absent is None. What JSON lines leave out is there, and th
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +32,8 @@ from transforms.pulsar.positions import Position
 Record = dict[str, Any]
 
 _LONGEST_LINE: Final = 2**30
+#: What stands in the place of a payload with ``--payload=value``.
+_VALUES: Final = ("key_value", "value")
 _BEFORE_PAYLOAD: Final = FIELDS[: FIELDS.index("payload")]
 _BEHIND_PAYLOAD: Final = FIELDS[FIELDS.index("payload") + 1 :]
 
@@ -47,7 +50,18 @@ def read_records(
     """
     if extension == "avro":
         return _avro_records(Container(pieces, name), name, seen)
-    return _line_records(pieces, extension, name, seen)
+    return (record for record, _ in _line_records(pieces, extension, name, seen=seen))
+
+
+def read_with_values(pieces: Iterable[bytes], extension: str, name: str) -> Iterator[tuple[Record, dict[str, bytes]]]:
+    """As ``read_records``, and beside each record what stands in its file for ``value`` and ``key_value``.
+
+    Of Avro that is their encoding, with the place of the branch before it; of JSON lines, their text. Records with a
+    payload have neither.
+    """
+    if extension == "avro":
+        return _avro_values(Container(pieces, name), name)
+    return _line_records(pieces, extension, name, values_of=_member_texts)
 
 
 def position_of(record: Record) -> Position:
@@ -85,6 +99,33 @@ def _avro_records(container: Container, name: str, seen: Callable[[bytes], objec
             raise DamagedError(f"{name} is damaged: block {number} holds more than its {block.messages} records.")
 
 
+def _avro_values(container: Container, name: str) -> Iterator[tuple[Record, dict[str, bytes]]]:
+    fields = container.schema.get("fields", ()) if isinstance(container.schema, dict) else ()
+    if not any(field.get("name") in _VALUES for field in fields):
+        yield from ((record, {}) for record in _avro_records(container, name, lambda _: None))
+        return
+    try:
+        datums = [(field["name"], Datum(field["type"])) for field in fields]
+    except (SchemaError, KeyError, TypeError) as error:
+        raise DamagedError(f"{name} is damaged: the schema in its header is none ({error}).") from None
+    for number, block in enumerate(container.blocks()):
+        place = 0
+        try:
+            for _ in range(block.messages):
+                record: Record = {}
+                values = {}
+                for field, datum in datums:
+                    before = place
+                    record[field], place = datum.read_at(block.records, before)
+                    if field in _VALUES:
+                        values[field] = block.records[before:place]
+                yield record, values
+        except MisfitError as error:
+            raise DamagedError(f"{name} is damaged: block {number} does not fit its schema ({error}).") from None
+        if place != len(block.records):
+            raise DamagedError(f"{name} is damaged: block {number} holds more than its {block.messages} records.")
+
+
 @lru_cache(maxsize=64)
 def _strict(schema: str) -> Datum | None:
     """For a topic's own schema, of which nothing is known, the strict reader; None where fastavro is safe to use.
@@ -109,12 +150,18 @@ def _without_logical_types(schema: Any) -> Any:
 
 
 def _line_records(
-    pieces: Iterable[bytes], extension: str, name: str, seen: Callable[[bytes], object]
-) -> Iterator[Record]:
+    pieces: Iterable[bytes],
+    extension: str,
+    name: str,
+    *,
+    seen: Callable[[bytes], object] = lambda _: None,
+    values_of: Callable[[bytes], dict[str, bytes]] = lambda _: {},
+) -> Iterator[tuple[Record, dict[str, bytes]]]:
     for number, line in enumerate(_lines(_told(_decompressed(pieces, extension, name), seen), name), 1):
         try:
             record = orjson.loads(line)
-            yield _with_bytes(record, line)
+            values = values_of(line) if "payload" not in record else {}
+            yield _with_bytes(record, line), values
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"{name} is damaged: line {number} is no record ({error}).") from None
 
@@ -123,6 +170,30 @@ def _told(pieces: Iterable[bytes], seen: Callable[[bytes], object]) -> Iterator[
     for piece in pieces:
         seen(piece)
         yield piece
+
+
+def _member_texts(line: bytes) -> dict[str, bytes]:
+    """What stands behind ``value`` and ``key_value`` in an object that is valid JSON, to the byte."""
+    found: dict[str, bytes] = {}
+    depth, name, begin, text = 0, "", 0, b""
+    for token in _TOKENS.finditer(line):
+        mark = token[0]
+        if mark[:1] == b'"':
+            text = mark
+        elif mark in b"{[":
+            depth += 1
+        elif depth == 1 and mark == b":":
+            name, begin = orjson.loads(text), token.end()
+        elif depth == 1 and mark in b",}":
+            if name in _VALUES:
+                found[name] = line[begin : token.start()]
+            depth -= mark == b"}"
+        elif mark in b"}]":
+            depth -= 1
+    return found
+
+
+_TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
 
 
 def _decompressed(pieces: Iterable[bytes], extension: str, name: str) -> Iterator[bytes]:
