@@ -150,8 +150,7 @@ class _Verification:
             found.add(Kind.NOTHING, self._prefix or "/")
         return self._result
 
-    def _records(self) -> list[RunRecord]:
-        records = []
+    def _records(self) -> Iterator[RunRecord]:
         objects = (each for each in stored_objects(self._store, self._prefix, RUNS) if isinstance(each, OtherObject))
         for each, record in ahead(self._pool, self._read_record, objects, self._at_once):
             if isinstance(record, Finding):
@@ -161,8 +160,7 @@ class _Verification:
                 if each.base != record.run + _SUFFIX:
                     self._found.add(Kind.CHANGED_RECORD, each.key, f"by its content it is of run {record.run}")
                 self._reads.record(each.key, record)
-                records.append(record)
-        return records
+                yield record
 
     def _read_record(self, found: OtherObject) -> tuple[OtherObject, RunRecord | Finding | None]:
         if not found.base.endswith(_SUFFIX):

@@ -33,8 +33,16 @@ class Layouts:
         timezone: str | None = None,
         window_by: str | None = None,
     ) -> None:
-        records = list(records)
-        found = {(each.path_template, each.timezone) for each in records if _is_usable(each)}
+        found: set[tuple[str, str]] = set()
+        self._topics: set[str] = set()
+        self._window_by = window_by
+        self._rules: dict[tuple[str, int, str], set[str]] = {}
+        for record in records:  # one at a time: there may be very many
+            if _is_usable(record.path_template, record.timezone):
+                found.add((record.path_template, record.timezone))
+            for topic in {read.topic for read in record.read}:
+                self._topics.add(topic)
+                self._rules.setdefault((topic, record.granularity, record.format), set()).add(record.window_by)
         if template is not None or timezone is not None or not found:
             found.add((template or DEFAULT_PATH, timezone or "UTC"))
         self._layouts = [
@@ -43,13 +51,6 @@ class Layouts:
             for blind in (False, True)
         ]
         self._folders = [Folders(path) for path in sorted({path for path, _ in found})]
-        self._topics = {read.topic for record in records for read in record.read}
-        self._window_by = window_by
-        self._rules: dict[tuple[str, int, str], set[str]] = {}
-        for record in records:
-            for topic in {read.topic for read in record.read}:
-                key = topic, record.granularity, record.format
-                self._rules.setdefault(key, set()).add(record.window_by)
         self.topic_of = lru_cache(maxsize=4096)(self._topic_of)
         """The topic of a folder; None where that cannot be told."""
 
@@ -88,10 +89,11 @@ class Layouts:
         return [each for each in found if not any(each != other and each.startswith(other) for other in found)]
 
 
-def _is_usable(record: RunRecord) -> bool:
+@lru_cache(maxsize=64)
+def _is_usable(template: str, timezone: str) -> bool:
     """A record that was changed may hold what is no template."""
     try:
-        Layout(template=record.path_template, timezone=record.timezone)
+        Layout(template=template, timezone=timezone)
     except ConfigurationError:
         return False
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterable, Iterator
+from sys import intern
 from typing import Final, NamedTuple
 
 from transforms.files.manifest import GapFound, Manifest, RunRecord
@@ -26,6 +27,8 @@ class _Reader(NamedTuple):
 class Reads:
     """Gathers the stretches. Memory: one for each partition of each run, and a few where a run has no record.
 
+    With what is counted into them that is about 700 bytes each.
+
     Take in all run records before the first manifest.
     """
 
@@ -47,7 +50,7 @@ class Reads:
         for read in record.read:
             if self._wants(read.topic):
                 place = max(read.partition, 0), record.granularity, record.format
-                reader = _Reader(record.run, read.topic, *place)
+                reader = _Reader(record.run, intern(read.topic), *place)
                 self._records[reader] = Stretch(read.start, read.stop, read.messages, key, record.compacted)
                 if record.payload == "value":
                     self._typed.add((record.run, read.topic))
@@ -61,7 +64,7 @@ class Reads:
         if not known and any(file.quarantined or "-v" in file.name for file in manifest.files):
             self._typed.add((run, manifest.topic))
         for read in manifest.read:
-            reader = _Reader(run, read.topic, max(read.partition, 0), manifest.granularity, manifest.format)
+            reader = _Reader(run, intern(read.topic), max(read.partition, 0), manifest.granularity, manifest.format)
             stretch = Stretch(read.start, read.stop, read.messages, key, manifest.compacted)
             if not known:
                 self._keep(reader, stretch)
