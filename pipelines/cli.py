@@ -1,6 +1,7 @@
 """The command ``tdmq-backup``: what a person runs, under one name.
 
-``tdmq-backup backup`` takes the options of ``python -m pipelines.backup`` with hyphens; its exit codes pass through.
+``tdmq-backup backup`` and ``tdmq-backup restore`` take the options of ``python -m pipelines.backup`` and
+``pipelines.restore`` with hyphens; their exit codes pass through.
 """
 
 # Beam takes seconds to load: only commands that run it import it, so that help and completion come at once.
@@ -20,10 +21,11 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.commands import rules, runs, serve, words
+from pipelines.commands import cat, find, ls, rules, runs, serve, verify, words
 from pipelines.commands.shown import told
 from pipelines.commands.words import with_hyphens, with_underscores
-from pipelines.parser import job_parser
+from pipelines.parser import Parser, job_parser
+from pipelines.restore_parser import restore_parser
 
 PACKAGE = "tdmq-backup"
 
@@ -47,6 +49,10 @@ app.add_typer(stream, name="stream")
 app.command()(runs.run)
 app.command()(runs.log)
 app.command()(serve.serve)
+app.command()(ls.ls)
+app.command()(cat.cat)
+app.command()(find.find)
+app.command()(verify.verify)
 
 FlinkMaster = Annotated[
     str, typer.Option(envvar="FLINK_MASTER", metavar="URL", help="The job manager's REST: http://HOST:8081.")
@@ -69,10 +75,13 @@ def main() -> None:
 class _Stdout(io.FileIO):
     """Whoever reads the output may stop early, as ``head`` does: what is left of it goes nowhere."""
 
+    reader_is_gone = False
+
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
+            self.reader_is_gone = True
             return len(data)
 
 
@@ -99,13 +108,32 @@ def backup(context: typer.Context) -> None:
     """Copy topics to a COS bucket or a folder."""
     arguments = [with_underscores(argument) for argument in context.args]
     if "--help" in arguments or "-h" in arguments:
-        print(_backup_help(), end="")
+        print(_help_of(job_parser(), "backup"), end="")
         return
     from pipelines import signals
 
     # Before what takes seconds to load.
     signals.listen()
     from pipelines import backup as job
+
+    job.run_as_process(arguments)
+
+
+@app.command(
+    cls=words.taken_by(restore_parser),
+    **words.ALL_WORDS,
+)
+def restore(context: typer.Context) -> None:
+    """Send what a backup holds of a topic into a topic again."""
+    arguments = [with_underscores(argument) for argument in context.args]
+    if "--help" in arguments or "-h" in arguments:
+        print(_help_of(restore_parser(), "restore"), end="")
+        return
+    from pipelines import signals
+
+    # Before what takes seconds to load.
+    signals.listen()
+    from pipelines import restore as job
 
     job.run_as_process(arguments)
 
@@ -177,9 +205,8 @@ def version() -> None:
     print(f"Python {platform.python_version()}")
 
 
-def _backup_help() -> str:
-    parser = job_parser()
-    parser.prog = f"{PACKAGE} backup"
+def _help_of(parser: Parser, command: str) -> str:
+    parser.prog = f"{PACKAGE} {command}"
     parser.epilog = (
         f"{parser.epilog} Error texts have the names of options with underscores, as the job has them; both spellings "
         "are accepted here."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import apache_beam as beam
@@ -15,7 +15,7 @@ from pipelines import job, signals
 from pipelines.flink import FlinkCluster, FlinkJob
 from pipelines.options import BackupConfig
 from pipelines.results import RunResults, StoreResults, fetch_results
-from pipelines.runner_options import given_options, runner_options, subtasks_of_a_worker, what_is_set
+from pipelines.runner_options import RunnerConfig, given_options, runner_options, subtasks_of_a_worker, what_is_set
 from pipelines.watching import explained, watch
 from transforms.cos.destination import open_store
 from transforms.cos.sink import WriteSettings
@@ -38,23 +38,42 @@ def run_to_its_end(config: BackupConfig, name: str, resolution: Resolution) -> R
     ranges = [each for each in resolution.ranges if each.start < each.stop]
     if not ranges:
         return RunResults()
+
+    def add(pipeline: beam.Pipeline, spread: int | None) -> None:
+        read, write = _settings(config, name, len(ranges), spread)
+        manifests = job.manifest_settings(config, write)
+        job.add_backup(pipeline, resolution, read, write, manifests, StoreResults(name, config.destination))
+
+    run_bounded(config, name, len(ranges), add, "what is stored stays, and nothing was acknowledged")
+    return fetch_results(name, config.destination, open_store(config.destination))
+
+
+def run_bounded(
+    config: RunnerConfig,
+    name: str,
+    partitions: int,
+    add: Callable[[beam.Pipeline, int | None], None],
+    when_interrupted: str,
+) -> None:
+    """Run a job with an end, whose stages ``add`` adds, given the number of subtasks; None: Flink's.
+
+    ``when_interrupted`` says what stays of it. Raises BackupError.
+    """
     master = given_options(config.beam_args).get("flink_master", "[")
     cluster = None if master.startswith("[") else FlinkCluster(master)
     if cluster is not None:
         _check_slots(config, cluster)
-    spread = _parallelism(config, cluster, len(ranges))
+    spread = _parallelism(config, cluster, partitions)
     pipeline = beam.Pipeline(options=PipelineOptions(runner_options(config, name, spread)))
-    read, write = _settings(config, name, len(ranges), spread)
-    manifests = job.manifest_settings(config, write)
-    job.add_backup(pipeline, resolution, read, write, manifests, StoreResults(name, config.destination))
+    add(pipeline, spread)
     _log.info("what Flink is told: %s", what_is_set(config, spread))
-    signals.stands(partial(_cancelled, given_options(config.beam_args).get("flink_master", ""), name))
+    flink_master = given_options(config.beam_args).get("flink_master", "")
+    signals.stands(partial(_cancelled, flink_master, name, when_interrupted))
     submitted = pipeline.run()
     try:
         submitted.wait_until_finish()
     except RuntimeError as error:
         raise explained(str(error)) from error
-    return fetch_results(name, config.destination, open_store(config.destination))
 
 
 def check_cluster(config: BackupConfig) -> FlinkCluster:
@@ -71,7 +90,7 @@ def check_cluster(config: BackupConfig) -> FlinkCluster:
     return cluster
 
 
-def _check_slots(config: BackupConfig, cluster: FlinkCluster) -> None:
+def _check_slots(config: RunnerConfig, cluster: FlinkCluster) -> None:
     wanted = int(given_options(config.beam_args).get("parallelism", "1"))
     free = cluster.free_slots(wanted)
     if free < 1:
@@ -83,7 +102,7 @@ def _check_slots(config: BackupConfig, cluster: FlinkCluster) -> None:
         )
 
 
-def _parallelism(config: BackupConfig, cluster: FlinkCluster | None, partitions: int) -> int | None:
+def _parallelism(config: RunnerConfig, cluster: FlinkCluster | None, partitions: int) -> int | None:
     """How many subtasks the job gets: as many as there are partitions, if so many slots are free. None: Flink's."""
     given = given_options(config.beam_args).get("parallelism")
     if given is not None:
@@ -140,9 +159,9 @@ def _submitted(cluster: FlinkCluster, submitted: PipelineResult, name: str) -> F
     raise FlinkError(f"{cluster.url}: the job server took the job {name}, and Flink does not have it. Look at its log.")
 
 
-def _cancelled(flink_master: str, name: str) -> str:
+def _cancelled(flink_master: str, name: str, stays: str) -> str:
     """Cancel a job with an end, and say what came of it, behind "interrupted"."""
-    said = "while the job ran; what is stored stays, and nothing was acknowledged. Run it again to complete it."
+    said = f"while the job ran; {stays}. Run it again to complete it."
     if not flink_master or flink_master.startswith("["):
         return f"{said} The job {name} may still run: stop it in Flink; with --flink_master it is stopped from here."
     try:

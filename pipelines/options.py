@@ -92,7 +92,7 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
 
     Prints help and raises SystemExit for ``--help``.
     """
-    problems = _unreadable_words(argv)
+    problems = unreadable_words(argv)
     if problems:
         raise ConfigurationError(*problems)
     options, rest = job_parser().parse_known_args(argv)
@@ -104,8 +104,8 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
             problems.extend(error.problems)
             return None
 
-    problems += attempt(_unknown_options, argv, rest, options.runner) or []
-    problems += _not_offered(options)
+    problems += attempt(unknown_options, job_parser(), argv, rest, options.runner) or []
+    problems += not_offered(job_parser(), options)
     if not options.topic and options.topic_pattern is None:
         problems.append("--topic is missing: name at least one topic; the option may be given several times.")
     pattern = attempt(TopicPattern.parse, options.topic_pattern) if options.topic_pattern is not None else None
@@ -203,10 +203,10 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
     )
 
 
-def _not_offered(options: argparse.Namespace) -> list[str]:
+def not_offered(parser: Parser, options: argparse.Namespace) -> list[str]:
     """Sentences about values that are none of those that an option offers."""
     found = []
-    for action in job_parser()._actions:
+    for action in parser._actions:
         value = getattr(options, action.dest, None)
         if action.choices and value is not None and value not in action.choices:
             found.append(f"--{action.dest}={value}: choose one of {', '.join(action.choices)}.")
@@ -241,15 +241,18 @@ def _impossible(options: argparse.Namespace, rest: Sequence[str]) -> list[str]:
     for name in ("subscription", "listener_name", "summary_file"):
         if getattr(options, name) is not None and not getattr(options, name).strip():
             found.append(f"--{name}: is empty. Give a value, or leave the option out.")
-    if not any(
-        (url or "").startswith(("pulsar+ssl://", "https://")) for url in (options.service_url, options.admin_url)
-    ):
-        found += [
-            f"--{name}: is of use with pulsar+ssl:// or https:// only. Write --service_url so, or leave it out."
-            for name in ("tls_trust_certs", "tls_cert", "tls_key")
-            if getattr(options, name) is not None
-        ]
-    return found
+    return found + useless_tls(options)
+
+
+def useless_tls(options: argparse.Namespace) -> list[str]:
+    """Sentences about TLS files where no address is one of TLS."""
+    if any((url or "").startswith(("pulsar+ssl://", "https://")) for url in (options.service_url, options.admin_url)):
+        return []
+    return [
+        f"--{name}: is of use with pulsar+ssl:// or https:// only. Write --service_url so, or leave it out."
+        for name in ("tls_trust_certs", "tls_cert", "tls_key")
+        if getattr(options, name) is not None
+    ]
 
 
 def size(option: str, text: str, *, least: int) -> int:
@@ -291,13 +294,13 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _unreadable_words(argv: Sequence[str]) -> list[str]:
+def unreadable_words(argv: Sequence[str]) -> list[str]:
     """Sentences about words that are no text: Python carries bytes that are not UTF-8 as characters that are none."""
     wrong = [place for place, word in enumerate(argv, 1) if re.search("[\ud800-\udfff\0]", word)]
     return [f"word {place} of the command line is not UTF-8, or holds a zero byte." for place in wrong]
 
 
-def _unknown_options(argv: Sequence[str], rest: Sequence[str], runner: str) -> list[str]:
+def unknown_options(parser: Parser, argv: Sequence[str], rest: Sequence[str], runner: str) -> list[str]:
     """Sentences about options that neither we nor Beam know. A runner's job server may know more, so Flink's pass."""
     if runner != LOCAL_RUNNER:
         return []
@@ -306,7 +309,7 @@ def _unknown_options(argv: Sequence[str], rest: Sequence[str], runner: str) -> l
         if "_add_argparse_args" in vars(group):
             group._add_argparse_args(theirs)
     unknown = theirs.parse_known_args(list(rest))[1]
-    known = [name for action in job_parser()._actions for name in action.option_strings]
+    known = [name for action in parser._actions for name in action.option_strings]
     problems = []
     for before, word in zip(["", *unknown], unknown, strict=False):
         name = word.partition("=")[0]

@@ -7,10 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pipelines.options import BackupConfig
+from typing import Protocol
 
 WORKER = "tdmq-backup-worker"
 WORKER_LOG = "pipelines.worker_log"
@@ -36,7 +33,31 @@ _STREAM = {
 _BOUNDED = {**_ALWAYS, "shutdown_sources_after_idle_ms": "0", "number_of_execution_retries": "3"}
 
 
-def runner_options(config: BackupConfig, name: str, parallelism: int | None = None) -> list[str]:
+class RunnerConfig(Protocol):
+    """What the runner must know of a run; configurations of backups and of restores are such."""
+
+    @property
+    def runner(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the run has no end."""
+        ...
+
+    @property
+    def beam_args(self) -> tuple[str, ...]:
+        """Options of Beam and the runner."""
+        ...
+
+    @property
+    def log_format(self) -> str:
+        """How workers log."""
+        ...
+
+
+def runner_options(config: RunnerConfig, name: str, parallelism: int | None = None) -> list[str]:
     """The options that the runner gets: those of the command line, and ours where that has none."""
     given = given_options(config.beam_args)
     ours = _ours(config, parallelism)
@@ -48,19 +69,19 @@ def runner_options(config: BackupConfig, name: str, parallelism: int | None = No
     return [*words, f"--beam_plugins={WORKER_LOG}"] if config.log_format == "json" else words
 
 
-def what_is_set(config: BackupConfig, parallelism: int | None = None) -> str:
+def what_is_set(config: RunnerConfig, parallelism: int | None = None) -> str:
     """The options of the runner that decide on speed and safety, as the job has them, on a line."""
     given = given_options(config.beam_args)
     shown = {key: given.get(key, value) or None for key, value in _ours(config, parallelism).items()}
     return " ".join(_words(shown))
 
 
-def subtasks_of_a_worker(config: BackupConfig, parallelism: int) -> int:
+def subtasks_of_a_worker(config: RunnerConfig, parallelism: int) -> int:
     """How many subtasks of a stage one worker process may work for, and so share its memory budget among."""
     return -(-parallelism // int(given_options(config.beam_args).get("sdk_worker_parallelism", "1")))
 
 
-def _ours(config: BackupConfig, parallelism: int | None) -> dict[str, str | None]:
+def _ours(config: RunnerConfig, parallelism: int | None) -> dict[str, str | None]:
     ours: dict[str, str | None] = dict(_STREAM if config.streaming else _BOUNDED)
     return ours if parallelism is None else {"parallelism": str(parallelism), **ours}
 

@@ -11,8 +11,11 @@
     │   └── TrimmedError               the broker has already deleted what was to be read
     ├── DestinationError           5   the bucket or the folder
     │   ├── ObjectConflictError        the name is taken by other content
-    │   └── DamagedError               what is stored cannot be read back
+    │   ├── DamagedError               what is stored cannot be read back
+    │   └── UnrestorableError          a message that is stored cannot be brought back as it was
     └── FlinkError                     the Flink cluster
+
+Exit code 6 is that of no error: ``verify`` has read a backup and could not prove it.
 
 Every message is a sentence for the person who runs the job: what was wrong, with the value, and
 what to do about it. No message holds a secret: errors are built from references
@@ -84,6 +87,10 @@ class ObjectConflictError(DestinationError):
 
 class DamagedError(DestinationError):
     """An object of a backup does not hold what its name says, or cannot be decoded."""
+
+
+class UnrestorableError(DestinationError):
+    """A message of a backup cannot be brought back as it was."""
 
 
 class FlinkError(BackupError):

@@ -9,9 +9,10 @@ milliseconds, what is absent is None. What JSON lines leave out is there, and th
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from base64 import b64decode
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Final
 
@@ -31,20 +32,36 @@ from transforms.pulsar.positions import Position
 Record = dict[str, Any]
 
 _LONGEST_LINE: Final = 2**30
+#: What stands in the place of a payload with ``--payload=value``.
+_VALUES: Final = ("key_value", "value")
 _BEFORE_PAYLOAD: Final = FIELDS[: FIELDS.index("payload")]
 _BEHIND_PAYLOAD: Final = FIELDS[FIELDS.index("payload") + 1 :]
 
 
-def read_records(pieces: Iterable[bytes], extension: str, name: str) -> Iterator[Record]:
+def read_records(
+    pieces: Iterable[bytes], extension: str, name: str, *, seen: Callable[[bytes], object] = lambda _: None
+) -> Iterator[Record]:
     """Give the records of an object in order.
 
     ``pieces`` is its content, ``extension`` the end of its name (``avro``, ``jsonl``, ``jsonl.gz``, ``jsonl.zst``),
-    ``name`` what errors call it. Memory: one block, or one line. Raises DamagedError where the content is not what
-    the extension says, records before the damage having been given.
+    ``name`` what errors call it. ``seen`` is told of the encoded records, uncompressed, piece by piece: together they
+    are what ``records-crc64`` in the metadata is of. Memory: one block, or one line. Raises DamagedError where the
+    content is not what the extension says, records before the damage having been given.
     """
     if extension == "avro":
-        return _avro_records(Container(pieces, name), name)
-    return _line_records(pieces, extension, name)
+        return _avro_records(Container(pieces, name), name, seen)
+    return (record for record, _ in _line_records(pieces, extension, name, seen=seen))
+
+
+def read_with_values(pieces: Iterable[bytes], extension: str, name: str) -> Iterator[tuple[Record, dict[str, bytes]]]:
+    """As ``read_records``, and beside each record what stands in its file for ``value`` and ``key_value``.
+
+    Of Avro that is their encoding, with the place of the branch before it; of JSON lines, their text. Records with a
+    payload have neither.
+    """
+    if extension == "avro":
+        return _avro_values(Container(pieces, name), name)
+    return _line_records(pieces, extension, name, values_of=_member_texts)
 
 
 def position_of(record: Record) -> Position:
@@ -57,13 +74,14 @@ def partition_of(record: Record) -> TopicPartition:
     return TopicPartition(record["topic"], record["partition"])
 
 
-def _avro_records(container: Container, name: str) -> Iterator[Record]:
+def _avro_records(container: Container, name: str, seen: Callable[[bytes], object]) -> Iterator[Record]:
     try:
         datum = _strict(schema_text(container.schema).decode())
     except (SchemaError, ValueError) as error:
         raise DamagedError(f"{name} is damaged: the schema in its header is none ({error}).") from None
     plain = _without_logical_types(container.schema)
     for number, block in enumerate(container.blocks()):
+        seen(block.records)
         try:
             if datum is None:
                 stream = io.BytesIO(block.records)
@@ -76,6 +94,33 @@ def _avro_records(container: Container, name: str) -> Iterator[Record]:
                     record, place = datum.read_at(block.records, place)
                     yield record
         except (MisfitError, ValueError, EOFError, IndexError, TypeError, OverflowError) as error:
+            raise DamagedError(f"{name} is damaged: block {number} does not fit its schema ({error}).") from None
+        if place != len(block.records):
+            raise DamagedError(f"{name} is damaged: block {number} holds more than its {block.messages} records.")
+
+
+def _avro_values(container: Container, name: str) -> Iterator[tuple[Record, dict[str, bytes]]]:
+    fields = container.schema.get("fields", ()) if isinstance(container.schema, dict) else ()
+    if not any(field.get("name") in _VALUES for field in fields):
+        yield from ((record, {}) for record in _avro_records(container, name, lambda _: None))
+        return
+    try:
+        datums = [(field["name"], Datum(field["type"])) for field in fields]
+    except (SchemaError, KeyError, TypeError) as error:
+        raise DamagedError(f"{name} is damaged: the schema in its header is none ({error}).") from None
+    for number, block in enumerate(container.blocks()):
+        place = 0
+        try:
+            for _ in range(block.messages):
+                record: Record = {}
+                values = {}
+                for field, datum in datums:
+                    before = place
+                    record[field], place = datum.read_at(block.records, before)
+                    if field in _VALUES:
+                        values[field] = block.records[before:place]
+                yield record, values
+        except MisfitError as error:
             raise DamagedError(f"{name} is damaged: block {number} does not fit its schema ({error}).") from None
         if place != len(block.records):
             raise DamagedError(f"{name} is damaged: block {number} holds more than its {block.messages} records.")
@@ -104,13 +149,51 @@ def _without_logical_types(schema: Any) -> Any:
     return schema
 
 
-def _line_records(pieces: Iterable[bytes], extension: str, name: str) -> Iterator[Record]:
-    for number, line in enumerate(_lines(_decompressed(pieces, extension, name), name), 1):
+def _line_records(
+    pieces: Iterable[bytes],
+    extension: str,
+    name: str,
+    *,
+    seen: Callable[[bytes], object] = lambda _: None,
+    values_of: Callable[[bytes], dict[str, bytes]] = lambda _: {},
+) -> Iterator[tuple[Record, dict[str, bytes]]]:
+    for number, line in enumerate(_lines(_told(_decompressed(pieces, extension, name), seen), name), 1):
         try:
             record = orjson.loads(line)
-            yield _with_bytes(record, line)
+            values = values_of(line) if "payload" not in record else {}
+            yield _with_bytes(record, line), values
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"{name} is damaged: line {number} is no record ({error}).") from None
+
+
+def _told(pieces: Iterable[bytes], seen: Callable[[bytes], object]) -> Iterator[bytes]:
+    for piece in pieces:
+        seen(piece)
+        yield piece
+
+
+def _member_texts(line: bytes) -> dict[str, bytes]:
+    """What stands behind ``value`` and ``key_value`` in an object that is valid JSON, to the byte."""
+    found: dict[str, bytes] = {}
+    depth, name, begin, text = 0, "", 0, b""
+    for token in _TOKENS.finditer(line):
+        mark = token[0]
+        if mark[:1] == b'"':
+            text = mark
+        elif mark in b"{[":
+            depth += 1
+        elif depth == 1 and mark == b":":
+            name, begin = orjson.loads(text), token.end()
+        elif depth == 1 and mark in b",}":
+            if name in _VALUES:
+                found[name] = line[begin : token.start()]
+            depth -= mark == b"}"
+        elif mark in b"}]":
+            depth -= 1
+    return found
+
+
+_TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
 
 
 def _decompressed(pieces: Iterable[bytes], extension: str, name: str) -> Iterator[bytes]:

@@ -92,7 +92,8 @@ def payload_members(payload: bytes | None, *, nest: bool, name: str = "payload")
         return {name: None, f"{name}_base64": base64_text(payload)}
 
 
-def _json_encryption(encryption: Mapping[str, Any]) -> dict[str, Any]:
+def json_encryption(encryption: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the field ``encryption`` as JSON has it, its bytes as base64."""
     keys = {
         name: {"value": base64_text(key["value"]), "metadata": key["metadata"]}
         for name, key in encryption["keys"].items()
@@ -120,7 +121,7 @@ def encode_record(
         **content,
     }
     if message.encryption is not None:
-        record["encryption"] = _json_encryption(message.encryption)
+        record["encryption"] = json_encryption(message.encryption)
     if message.unreadable is not None:
         record["unreadable"] = message.unreadable
     if trailing:

@@ -81,3 +81,28 @@ PRIMITIVE_TYPES: Final[dict[str, tuple[Any, Callable[[bytes], Any]]]] = {
     "LOCAL_TIME": ("long", _packed(">q")),
     "LOCAL_DATE_TIME": (_logical("local-timestamp-nanos"), _packed(">qq", _local_date_time)),
 }
+
+
+def _from_number(packing: str) -> Callable[[Any], bytes]:
+    pack = struct.Struct(packing).pack
+    return lambda value: pack(float(value) if packing in (">f", ">d") else value)
+
+
+#: The way back: a value as JSON has it to its bytes, those that the Java client writes for it.
+PRIMITIVE_BYTES: Final[dict[str, Callable[[Any], bytes]]] = {
+    "STRING": lambda value: bytes(value.encode()),
+    "BOOLEAN": lambda value: b"\1" if value else b"\0",
+    "INT8": _from_number(">b"),
+    "INT16": _from_number(">h"),
+    "INT32": _from_number(">i"),
+    "INT64": _from_number(">q"),
+    "FLOAT": _from_number(">f"),
+    "DOUBLE": _from_number(">d"),
+    "DATE": _from_number(">q"),
+    "TIME": _from_number(">q"),
+    "TIMESTAMP": _from_number(">q"),
+    "INSTANT": lambda value: struct.pack(">qi", *divmod(value, 1_000_000_000)),
+    "LOCAL_DATE": _from_number(">q"),
+    "LOCAL_TIME": _from_number(">q"),
+    "LOCAL_DATE_TIME": lambda value: struct.pack(">qq", *divmod(value, _DAY_NANOS)),
+}

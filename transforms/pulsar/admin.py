@@ -91,6 +91,14 @@ class PulsarAdmin:
         path = f"{_path(partition)}/subscription/{quote(name, safe='')}"
         return bool(self._call("PUT", path, json=first, fine=(HTTPStatus.CONFLICT,)).ok)
 
+    def create_topic(self, topic: str, partitions: int) -> None:
+        """Create a topic, with 0 partitions one without any; that it is there already is no error."""
+        path, fine = _path(TopicPartition(topic)), (HTTPStatus.CONFLICT,)
+        if partitions:
+            self._call("PUT", f"{path}/partitions", json=partitions, fine=fine)
+        else:
+            self._call("PUT", path, fine=fine)
+
     def internal_stats(self, partition: TopicPartition) -> dict[str, Any]:
         """Ledgers and cursors of a partition, as the broker tells them; empty where it does not know the topic."""
         return self._get(f"{_path(partition)}/internalStats") or {}

@@ -54,6 +54,7 @@ class Kind(enum.IntEnum):
     UNSUBSCRIBE = 12
     SUCCESS = 13
     ERROR = 14
+    CLOSE_PRODUCER = 15
     CLOSE_CONSUMER = 16
     PRODUCER_SUCCESS = 17
     PING = 18
@@ -67,6 +68,8 @@ class Kind(enum.IntEnum):
     GET_TOPICS_OF_NAMESPACE = 32
     GET_TOPICS_OF_NAMESPACE_RESPONSE = 33
     AUTH_CHALLENGE = 36
+    GET_OR_CREATE_SCHEMA = 39
+    GET_OR_CREATE_SCHEMA_RESPONSE = 40
 
 
 class ServerRefusal(Exception):
