@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 
 from tests.pipelines.backups import backup, refused
 from tests.pipelines.documents import manifests, run_records
@@ -53,10 +52,10 @@ def test_windows_have_manifests_and_the_run_a_record(broker, topic, bucket, fold
 
     (record,) = run_records(bucket)
     assert (record.run, record.rule) == (run.summary["run"], None)
-    assert (record.started, record.ended) == (
-        datetime.fromisoformat(run.summary["started"]),
-        datetime.fromisoformat(run.summary["finished"]),
-    )
+    assert [each.isoformat(timespec="milliseconds") for each in (record.started, record.ended)] == [
+        run.summary["started"],
+        run.summary["finished"],
+    ]
     assert (record.granularity, record.format, record.payload, record.window_by) == (
         300,
         "avro",
