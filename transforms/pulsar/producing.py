@@ -112,6 +112,9 @@ class PartitionProducer:
 
     def send(self, entry: Entry) -> None:
         """Send an entry; waits only while too much is not yet confirmed."""
+        if not self._pending:
+            # What is waited for begins here: brokers drop connections on which nothing comes for long.
+            self._moved = time.monotonic()
         self._pending.append(entry)
         self._advance(entry.size)
         if not self.stored and not self._asked:

@@ -14,7 +14,7 @@ from transforms.pulsar.positions import EARLIEST, Position
 from transforms.restore.origin import RESTORE, origin_of
 
 #: Seconds for a message that the broker says to hold.
-_PATIENCE = 5.0
+_PATIENCE = 3.0
 #: Entries at the end of a partition that are looked at; the last message may consist of several.
 _LAST_ENTRIES = 8
 
