@@ -17,7 +17,7 @@ from rich.table import Table
 
 from pipelines.options import BackupConfig
 from pipelines.preflight import Preflight
-from pipelines.summary import human_size
+from pipelines.sizes import human_size
 from transforms.at_once import at_once
 from transforms.errors import BackupError, SourceError
 from transforms.files.format import RecordEncoder

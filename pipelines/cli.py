@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.commands import rules, runs, serve, words
+from pipelines.commands import cat, find, ls, rules, runs, serve, verify, words
 from pipelines.commands.shown import told
 from pipelines.commands.words import with_hyphens, with_underscores
 from pipelines.parser import Parser, job_parser
@@ -49,6 +49,10 @@ app.add_typer(stream, name="stream")
 app.command()(runs.run)
 app.command()(runs.log)
 app.command()(serve.serve)
+app.command()(ls.ls)
+app.command()(cat.cat)
+app.command()(find.find)
+app.command()(verify.verify)
 
 FlinkMaster = Annotated[
     str, typer.Option(envvar="FLINK_MASTER", metavar="URL", help="The job manager's REST: http://HOST:8081.")
@@ -71,10 +75,13 @@ def main() -> None:
 class _Stdout(io.FileIO):
     """Whoever reads the output may stop early, as ``head`` does: what is left of it goes nowhere."""
 
+    reader_is_gone = False
+
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
+            self.reader_is_gone = True
             return len(data)
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines import signals
-from pipelines.summary import human_size
+from pipelines.sizes import human_size
 from pipelines.terminal import console
 from transforms.progress import PartitionProgress, Progress
 from transforms.pulsar.restriction import PartitionRange

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 
 from pipelines import job, results, signals
 from pipelines.display import progress_console, shown, stopped_reading
@@ -21,6 +24,9 @@ from transforms.pulsar.resolve import Resolution
 _log = logging.getLogger("pipelines.backup")
 
 _MB = 1_000_000
+#: Objects made more than deleted before Python looks for cycles, against 700: batches of messages are many objects, and
+#: none of them is in a cycle.
+_YOUNG_OBJECTS = 100_000
 
 
 def run_to_its_end(config: BackupConfig, name: str, resolution: Resolution) -> RunResults:
@@ -44,7 +50,7 @@ def run_to_its_end(config: BackupConfig, name: str, resolution: Resolution) -> R
     read, write = job.settings(config, name, len(ranges))
     job.add_backup(pipeline, resolution, read, write, job.manifest_settings(config, write), CollectHere(name))
     signals.stands(partial(stopped_reading, seen, ranges))
-    with shown(seen, ranges, progress_console(), live=config.log_format == "text"):
+    with shown(seen, ranges, progress_console(), live=config.log_format == "text"), _bulk_work():
         try:
             pipeline.run().wait_until_finish()
         except Exception as error:
@@ -53,3 +59,21 @@ def run_to_its_end(config: BackupConfig, name: str, resolution: Resolution) -> R
                 raise seen.failure from error
             raise
     return found
+
+
+@contextmanager
+def _bulk_work() -> Iterator[None]:
+    """While the body runs, Python and Beam are set up for few large pieces of data instead of many small ones."""
+    # Beam takes the size of all that it keeps in this cache by walking through it, and through all modules, each time.
+    # The state is in the same process anyway.
+    cache_mb, worker_handlers.STATE_CACHE_SIZE_MB = worker_handlers.STATE_CACHE_SIZE_MB, 0
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.freeze()  # modules and the pipeline, which stay
+    gc.set_threshold(_YOUNG_OBJECTS, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+        worker_handlers.STATE_CACHE_SIZE_MB = cache_mb

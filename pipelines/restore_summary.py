@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.restore_options import RestoreConfig
-from pipelines.summary import human_size
+from pipelines.sizes import human_size
 from transforms.restore.plan import RestorePlan
 from transforms.restore.write import PartitionRestored
 

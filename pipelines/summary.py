@@ -14,11 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.results import RunResults
+from pipelines.sizes import human_size
 from transforms.errors import ConfigurationError
 from transforms.pulsar.positions import Position
 from transforms.pulsar.resolve import Resolution
-
-_UNIT = 1000.0
 
 
 @dataclass(slots=True)
@@ -190,15 +189,6 @@ def print_summary(summary: Summary, console: Console) -> None:
         for gap in part.gaps:
             word = "GAP" if gap["certain"] else "POSSIBLE GAP"
             console.print(f"{word}: {part.partition} from {gap['start']} up to before {gap['stop']}.")
-
-
-def human_size(size: float) -> str:
-    """Bytes as a person reads them."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < _UNIT:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= _UNIT
-    return f"{size:.1f} TB"
 
 
 def _text(position: Position | Sequence[int] | None) -> str | None:

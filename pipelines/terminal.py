@@ -30,6 +30,11 @@ def console(*, stderr: bool = False, piped_width: int | None = None) -> Console:
     return found if found.is_terminal else made(width=piped_width)
 
 
+def reader_is_gone() -> bool:
+    """Whether whoever read stdout has stopped, as ``head`` does: then no more need be written."""
+    return getattr(getattr(getattr(sys.stdout, "buffer", None), "raw", None), "reader_is_gone", False)
+
+
 def give_out(write: Callable[[], None], *, done: str) -> int:
     """Call what writes a result to stdout; gives the exit code, 0 or 1.
 

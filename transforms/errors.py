@@ -15,6 +15,8 @@
     │   └── UnrestorableError          a message that is stored cannot be brought back as it was
     └── FlinkError                     the Flink cluster
 
+Exit code 6 is that of no error: ``verify`` has read a backup and could not prove it.
+
 Every message is a sentence for the person who runs the job: what was wrong, with the value, and
 what to do about it. No message holds a secret: errors are built from references
 (``env:NAME``), never from what they point to.

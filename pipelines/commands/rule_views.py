@@ -14,7 +14,7 @@ from pipelines.rules.errors import NoSuchRuleError
 from pipelines.rules.model import fields_by_group
 from pipelines.rules.records import Reached, StoredRule
 from pipelines.rules.standing import Standing, State, turns_of
-from pipelines.summary import human_size
+from pipelines.sizes import human_size
 
 if TYPE_CHECKING:
     from pipelines.rules.preview import Daily

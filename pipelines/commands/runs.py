@@ -212,7 +212,7 @@ def _line(run: RunRecord) -> str:
 def print_log(runs: list[RunRecord], place: Console) -> None:
     """A table, a row a run; fewer columns where the terminal is narrow."""
     from pipelines.rules.history import first_sentence
-    from pipelines.summary import human_size
+    from pipelines.sizes import human_size
 
     if not runs:
         place.print("No run yet.")
@@ -247,7 +247,7 @@ def _why(run: RunRecord) -> str:
 
 def _print_run(run: RunRecord, place: Console) -> None:
     from pipelines.rules.history import repeating
-    from pipelines.summary import human_size
+    from pipelines.sizes import human_size
 
     facts = {
         "run": run.id,

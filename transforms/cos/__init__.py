@@ -1,14 +1,17 @@
-"""The COS sink: ``WriteToCos`` with its result, and the stores it writes to."""
+"""The COS sink: ``WriteToCos`` with its result, and the stores it writes to; ``cos://`` as a Beam file system."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transforms.cos.destination import Destination, parse_destination
+    from transforms.cos.filesystem import CosFileSystem, CosOptions
     from transforms.cos.sink import WriteSettings, WriteToCos, WriteToCosResult
     from transforms.cos.written import PartitionReport, WrittenFile
 
 __all__ = [
+    "CosFileSystem",
+    "CosOptions",
     "Destination",
     "PartitionReport",
     "WriteSettings",
@@ -18,6 +21,8 @@ __all__ = [
     "parse_destination",
 ]
 _MODULES = {
+    "CosFileSystem": "filesystem",
+    "CosOptions": "filesystem",
     "Destination": "destination",
     "PartitionReport": "written",
     "WriteSettings": "sink",

@@ -63,6 +63,8 @@ class ListedPage:
 
     objects: Sequence[tuple[str, int]]
     next_marker: str | None
+    modified: Sequence[str] = ()
+    """When each was written, in the form of ISO 8601."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,8 @@ class CosClient:
         )
         objects = [(entry["Key"], int(entry["Size"])) for entry in answer.get("contents", ())]
         truncated = answer.get("istruncated") == "true"
-        return ListedPage(objects, (answer.get("nextmarker") or objects[-1][0]) if truncated else None)
+        following = (answer.get("nextmarker") or objects[-1][0]) if truncated else None
+        return ListedPage(objects, following, [entry["LastModified"] for entry in answer.get("contents", ())])
 
     def delete(self, key: str) -> None:
         """Delete an object. One that is not there is no error."""
@@ -169,15 +172,28 @@ class CosClient:
 
     def copy_part(self, key: str, upload: str, number: int, source: str) -> Mapping[str, str]:
         """Make a whole object of the same bucket a part; the answer has its ``etag``."""
-        where = {"Bucket": self._bucket, "Key": source, "Endpoint": self._place.get("Endpoint")}
-        if "Region" in self._place:
-            where = {"Bucket": self._bucket, "Key": source, "Region": self._place["Region"]}
+        where = self._copy_source(self._bucket, source)
         return self._do(
             "UploadPartCopy",
             key,
             lambda sdk: sdk.upload_part_copy(self._bucket, key, number, upload, where),
             wanted="etag",
         )
+
+    def copy(self, key: str, bucket: str, source: str, headers: Mapping[str, str]) -> None:
+        """Copy a whole object (5 GB at most) with its metadata, from a bucket of the same region."""
+        where = self._copy_source(bucket, source)
+        self._do(
+            "PutObjectCopy",
+            key,
+            lambda sdk: sdk.copy_object(self._bucket, key, where, Metadata=dict(headers)),
+            patient=True,
+            wanted="etag",
+        )
+
+    def _copy_source(self, bucket: str, key: str) -> Mapping[str, Any]:
+        name = "Region" if "Region" in self._place else "Endpoint"
+        return {"Bucket": bucket, "Key": key, name: self._place.get(name)}
 
     def complete(self, key: str, upload: str, etags: Sequence[str], headers: Mapping[str, str]) -> Mapping[str, str]:
         """Join the parts, numbered from 1; gives the headers of the answer."""

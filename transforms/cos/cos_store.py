@@ -103,15 +103,7 @@ class CosStore:
     def head(self, key: str) -> ObjectHead | None:
         """What is known of an object; None if there is none."""
         head = self._call(lambda: self._client.head(key))
-        if head is None:
-            return None
-        crc = head.get(_CRC_HEADER)
-        return ObjectHead(
-            int(head["content-length"]),
-            parsedate_to_datetime(head["last-modified"]).timestamp(),
-            None if crc is None else int(crc),
-            {name.removeprefix(META): value for name, value in head.items() if name.startswith(META)},
-        )
+        return None if head is None else read_head(head)
 
     def put(self, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:
         """Write a whole object with one PUT; True if it was created, False if an equal one stood there already.
@@ -140,7 +132,7 @@ class CosStore:
         headers = {name: value for name, value in self._headers.items() if name.startswith(_SERVER_SIDE_ENCRYPTION)}
 
         def attempt() -> None:
-            _require_crc("PutObject", key, crc, self._client.put(key, body, headers))
+            require_crc("PutObject", key, crc, self._client.put(key, body, headers))
 
         self._call(attempt)
 
@@ -265,7 +257,7 @@ class CosStore:
 
         def attempt() -> str:
             answer = self._client.upload_part(key, upload, number, tail)
-            _require_crc("UploadPart", key, crc, answer)
+            require_crc("UploadPart", key, crc, answer)
             return answer["etag"]
 
         return self._call(attempt)
@@ -354,6 +346,17 @@ class CosStore:
             self._retries += 1
 
 
+def read_head(head: Mapping[str, str]) -> ObjectHead:
+    """What the headers of an object say."""
+    crc = head.get(_CRC_HEADER)
+    return ObjectHead(
+        int(head["content-length"]),
+        parsedate_to_datetime(head["last-modified"]).timestamp(),
+        None if crc is None else int(crc),
+        {name.removeprefix(META): value for name, value in head.items() if name.startswith(META)},
+    )
+
+
 def _object_headers(given: Mapping[str, str], key: str, metadata: Mapping[str, str], crc: int) -> dict[str, str]:
     content_type = _CONTENT_TYPES.get(key.rpartition(".")[2], "application/octet-stream")
     own = {META + name: value for name, value in metadata.items()}
@@ -376,7 +379,8 @@ def _doubted(request: Callable[[], _Result], doubts: list[Failure]) -> _Result:
         raise
 
 
-def _require_crc(operation: str, key: str, crc: int, answer: Mapping[str, str]) -> None:
+def require_crc(operation: str, key: str, crc: int, answer: Mapping[str, str]) -> None:
+    """Raise RequestFailed where COS has stored other bytes than were sent."""
     stored = answer.get(_CRC_HEADER)
     if stored != str(crc):
         message = f"sent CRC64 {crc}, stored {stored}"

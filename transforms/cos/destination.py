@@ -167,7 +167,7 @@ def open_store(destination: Destination) -> ObjectStore:
 def _new_store(destination: Destination) -> CosStore | FolderStore:
     if destination.bucket is None:
         return FolderStore(destination.folder or "/")
-    return _cos_store(destination, _new_client(destination))
+    return _cos_store(destination, new_client(destination))
 
 
 def _cos_store(destination: Destination, client: CosClient) -> CosStore:
@@ -176,7 +176,8 @@ def _cos_store(destination: Destination, client: CosClient) -> CosStore:
     return CosStore(client, place, headers=dict(destination.headers), policy=policy)
 
 
-def _new_client(destination: Destination, **limits: float) -> CosClient:
+def new_client(destination: Destination, **limits: float) -> CosClient:
+    """A client of a destination's bucket."""
     return CosClient(
         bucket=destination.bucket or "",
         region=destination.region,
@@ -204,7 +205,7 @@ def check_writable(destination: Destination, *, manifests: bool = False) -> Writ
     """
     if destination.bucket is None:
         return Writable(_check_folder(Path(destination.folder or "/")), [])
-    client = _new_client(destination, timeout=_CHECK_TIMEOUT, request_limit=_CHECK_TIMEOUT)
+    client = new_client(destination, timeout=_CHECK_TIMEOUT, request_limit=_CHECK_TIMEOUT)
     store = _cos_store(destination, client).with_deadline(_CHECK_DEADLINE)
     _probe(store, destination.prefix)
     if manifests:

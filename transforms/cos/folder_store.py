@@ -9,7 +9,7 @@ import re
 import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,8 +32,10 @@ class FolderStore:
     name is taken. Metadata is not kept: equal means equal bytes.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, clean: bool = True) -> None:
+        """``clean`` says that listing removes partial files whose writers have died; else it changes nothing."""
         self._folder = Path(folder)
+        self._clean = clean
 
     @property
     def retries(self) -> int:
@@ -51,8 +53,9 @@ class FolderStore:
         mark = os.fsencode(after)
         for key in self.list_keys(prefix):
             if os.fsencode(key) > mark:
-                with self._explained(key):
-                    yield StoredSize(key, self._path(key).stat().st_size)
+                # What others have put there may have a name that no key of ours has, or be gone by now.
+                with self._explained(key), suppress(FileNotFoundError):
+                    yield StoredSize(key, (self._folder / key).stat().st_size)
 
     def head(self, key: str) -> ObjectHead | None:
         """Give size and time of a file; None if there is none. A folder keeps neither CRC64 nor metadata."""
@@ -182,7 +185,8 @@ class FolderStore:
         for key in found:
             name = key[len(place) :]
             if partial := _PARTIAL.fullmatch(name):
-                _remove_if_stale(folder / name, partial)
+                if self._clean:
+                    _remove_if_stale(folder / name, partial)
             elif key.endswith("/"):
                 if key.startswith(prefix) or prefix.startswith(key):
                     yield from self._walk(folder / name[:-1], key, prefix)

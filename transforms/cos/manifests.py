@@ -42,6 +42,8 @@ _DAY_MS = 24 * 3600 * 1000
 #: sealed in some partitions. (What a run with an end leaves is read again: it acknowledges nothing before its end.)
 _LOOK_BACK = _DAY_MS
 _MOST_LOOKED = 32 * _DAY_MS
+#: Of a run with an end: a runner in one process does nothing else meanwhile, and many take little longer than one.
+_AT_ONCE = 64
 #: About 400 bytes each.
 _FILES_KEPT = 20_000
 
@@ -53,8 +55,8 @@ class WriteManifests(beam.PTransform):  # type: ignore[misc]
     """Write the manifest of each window of a topic when all of its partitions have come past the window's end.
 
     Takes collections of ``ToldOfTopic``: what ``WriteToCos`` tells, the partitions that exist, and gaps. All manifests
-    of a bundle stand complete when the bundle ends. With ``bounded``, of a window that was complete before, what comes
-    late waits until all is read.
+    of a bundle stand complete when the bundle ends. With ``bounded`` they are written many at once, and what comes late
+    for a window that was complete before waits until all is read.
 
     A stream that begins without state looks for what the one before it has left: in the 24 hours before what is
     complete first, and in what follows.
@@ -167,7 +169,8 @@ class _WriteManifests(beam.DoFn):  # type: ignore[misc]
         if windows.begins and not self._bounded:
             since = windows.complete - _LOOK_BACK
             windows.add(self._writer.stored_windows(topic, since, min(int(time.time() * 1000), since + _MOST_LOOKED)))
-        ready = windows.ready(self._settings.layout.granularity * 1000, late_at_end=self._bounded)
+        size = self._settings.layout.granularity * 1000
+        ready = windows.ready(size, late_at_end=self._bounded, at_least=_AT_ONCE)
         read = windows.read(topic) if ready else ()
         for window in ready:
             wanted = WindowOfTopic(topic, window, windows.unpartitioned, read, gaps_found(topic, windows.gaps))

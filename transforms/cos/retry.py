@@ -36,7 +36,9 @@ _KEY_MAY_COME = {"ExpiredToken", "InvalidAccessKeyId", NO_KEY}
 _PASSING_REQUEST_ERRORS = {"RequestTimeout", "RequestTimeOut", "IncompleteBody", "BadDigest"}
 _PASSING_STATUSES = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 _LASTING_SERVER_ERRORS = {HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED}
-_CREATING = {"PutObject", "InitiateMultipartUpload", "CompleteMultipartUpload"}
+_CREATING = {"PutObject", "PutObjectCopy", "InitiateMultipartUpload", "CompleteMultipartUpload"}
+#: Of operations that are not permissions of the same name.
+_PERMISSIONS = {"PutObjectCopy": "name/cos:PutObject, and name/cos:GetObject on what is copied,"}
 _OF_AN_UPLOAD = {"UploadPart", "UploadPartCopy", "CompleteMultipartUpload"}
 _LONGEST_MESSAGE = 300
 _LOOKS_AT_A_KEY = 2
@@ -158,7 +160,7 @@ def _access_problem(failure: Failure, place: Place, target: str) -> str | None:
             f"may not do that. Provide a newer one, or grant it name/cos:{failure.operation} there."
         )
     if failure.status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED):
-        permission = f"name/cos:{failure.operation}"
+        permission = _PERMISSIONS.get(failure.operation, f"name/cos:{failure.operation}")
         return (
             f"The key that {reference} refers to may not do that on {target} in {place}. Grant it {permission} there."
         )

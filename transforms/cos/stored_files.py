@@ -39,12 +39,15 @@ class OtherObject(NamedTuple):
     size: int
 
 
-def stored_objects(store: ObjectStore, prefix: str, below: str = "") -> Iterator[StoredFile | OtherObject]:
+def stored_objects(
+    store: ObjectStore, prefix: str, below: str = "", *, after: str = ""
+) -> Iterator[StoredFile | OtherObject]:
     """Give all objects below ``prefix`` whose keys begin with ``below`` there, in the order of their keys.
 
-    Within a folder that is the order of windows, then of partitions, then of messages. Memory: a page of a listing.
+    Within a folder that is the order of windows, then of partitions, then of messages. Those up to ``after``, a key
+    below the prefix, are passed over. Memory: a page of a listing.
     """
-    for key, size in store.list_objects(prefix + below):
+    for key, size in store.list_objects(prefix + below, prefix + after if after else ""):
         place = key[len(prefix) :]
         area = next((area for area in (QUARANTINE, SPOOL, RUNS) if place.startswith(area)), "")
         folder, slash, base = place[len(area) :].rpartition("/")

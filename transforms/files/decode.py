@@ -12,7 +12,7 @@ import io
 import re
 import zlib
 from base64 import b64decode
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Final
 
@@ -38,16 +38,19 @@ _BEFORE_PAYLOAD: Final = FIELDS[: FIELDS.index("payload")]
 _BEHIND_PAYLOAD: Final = FIELDS[FIELDS.index("payload") + 1 :]
 
 
-def read_records(pieces: Iterable[bytes], extension: str, name: str) -> Iterator[Record]:
+def read_records(
+    pieces: Iterable[bytes], extension: str, name: str, *, seen: Callable[[bytes], object] = lambda _: None
+) -> Iterator[Record]:
     """Give the records of an object in order.
 
     ``pieces`` is its content, ``extension`` the end of its name (``avro``, ``jsonl``, ``jsonl.gz``, ``jsonl.zst``),
-    ``name`` what errors call it. Memory: one block, or one line. Raises DamagedError where the content is not what
-    the extension says, records before the damage having been given.
+    ``name`` what errors call it. ``seen`` is told of the encoded records, uncompressed, piece by piece: together they
+    are what ``records-crc64`` in the metadata is of. Memory: one block, or one line. Raises DamagedError where the
+    content is not what the extension says, records before the damage having been given.
     """
     if extension == "avro":
-        return _avro_records(Container(pieces, name), name)
-    return _line_records(pieces, extension, name)
+        return _avro_records(Container(pieces, name), name, seen)
+    return (record for record, _ in _line_records(pieces, extension, name, seen=seen))
 
 
 def read_with_values(pieces: Iterable[bytes], extension: str, name: str) -> Iterator[tuple[Record, dict[str, bytes]]]:
@@ -58,7 +61,7 @@ def read_with_values(pieces: Iterable[bytes], extension: str, name: str) -> Iter
     """
     if extension == "avro":
         return _avro_values(Container(pieces, name), name)
-    return _line_values(pieces, extension, name)
+    return _line_records(pieces, extension, name, values_of=_member_texts)
 
 
 def position_of(record: Record) -> Position:
@@ -71,13 +74,14 @@ def partition_of(record: Record) -> TopicPartition:
     return TopicPartition(record["topic"], record["partition"])
 
 
-def _avro_records(container: Container, name: str) -> Iterator[Record]:
+def _avro_records(container: Container, name: str, seen: Callable[[bytes], object]) -> Iterator[Record]:
     try:
         datum = _strict(schema_text(container.schema).decode())
     except (SchemaError, ValueError) as error:
         raise DamagedError(f"{name} is damaged: the schema in its header is none ({error}).") from None
     plain = _without_logical_types(container.schema)
     for number, block in enumerate(container.blocks()):
+        seen(block.records)
         try:
             if datum is None:
                 stream = io.BytesIO(block.records)
@@ -98,7 +102,7 @@ def _avro_records(container: Container, name: str) -> Iterator[Record]:
 def _avro_values(container: Container, name: str) -> Iterator[tuple[Record, dict[str, bytes]]]:
     fields = container.schema.get("fields", ()) if isinstance(container.schema, dict) else ()
     if not any(field.get("name") in _VALUES for field in fields):
-        yield from ((record, {}) for record in _avro_records(container, name))
+        yield from ((record, {}) for record in _avro_records(container, name, lambda _: None))
         return
     try:
         datums = [(field["name"], Datum(field["type"])) for field in fields]
@@ -145,18 +149,27 @@ def _without_logical_types(schema: Any) -> Any:
     return schema
 
 
-def _line_records(pieces: Iterable[bytes], extension: str, name: str) -> Iterator[Record]:
-    return (record for record, _ in _line_values(pieces, extension, name))
-
-
-def _line_values(pieces: Iterable[bytes], extension: str, name: str) -> Iterator[tuple[Record, dict[str, bytes]]]:
-    for number, line in enumerate(_lines(_decompressed(pieces, extension, name), name), 1):
+def _line_records(
+    pieces: Iterable[bytes],
+    extension: str,
+    name: str,
+    *,
+    seen: Callable[[bytes], object] = lambda _: None,
+    values_of: Callable[[bytes], dict[str, bytes]] = lambda _: {},
+) -> Iterator[tuple[Record, dict[str, bytes]]]:
+    for number, line in enumerate(_lines(_told(_decompressed(pieces, extension, name), seen), name), 1):
         try:
             record = orjson.loads(line)
-            values = _member_texts(line) if "payload" not in record else {}
+            values = values_of(line) if "payload" not in record else {}
             yield _with_bytes(record, line), values
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"{name} is damaged: line {number} is no record ({error}).") from None
+
+
+def _told(pieces: Iterable[bytes], seen: Callable[[bytes], object]) -> Iterator[bytes]:
+    for piece in pieces:
+        seen(piece)
+        yield piece
 
 
 def _member_texts(line: bytes) -> dict[str, bytes]:

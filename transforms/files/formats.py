@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from transforms.errors import ConfigurationError
-from transforms.files.avro import AvroEncoder, AvroFormat
+from transforms.files.avro import AvroFormat
+from transforms.files.avro_encoder import AvroEncoder
 from transforms.files.codecs import codec_of
 from transforms.files.format import FileFormat, RecordEncoder
-from transforms.files.jsonl import JsonLinesEncoder, JsonLinesFormat
+from transforms.files.jsonl import JsonLinesFormat
+from transforms.files.jsonl_encoder import JsonLinesEncoder
 
 if TYPE_CHECKING:
     from transforms.pulsar.schemas import Schemas

@@ -22,14 +22,12 @@ from __future__ import annotations
 from binascii import b2a_base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import orjson
 
 from transforms.files.codecs import Compressor
-from transforms.files.envelope import LONG_LIMIT, UNREADABLE_ERROR, read_message
-from transforms.files.format import EncodedRecords
-from transforms.pulsar.messages import MessageBatch, PulsarMessage
+from transforms.pulsar.messages import PulsarMessage
 
 #: Readers stop at some depth (DuckDB 2.0 at 128, orjson and pandas at 1024); a payload above this one stays text.
 MAX_DEPTH: Final = 100
@@ -92,7 +90,8 @@ def payload_members(payload: bytes | None, *, nest: bool, name: str = "payload")
         return {name: None, f"{name}_base64": base64_text(payload)}
 
 
-def _json_encryption(encryption: Mapping[str, Any]) -> dict[str, Any]:
+def json_encryption(encryption: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the field ``encryption`` as JSON has it, its bytes as base64."""
     keys = {
         name: {"value": base64_text(key["value"]), "metadata": key["metadata"]}
         for name, key in encryption["keys"].items()
@@ -120,89 +119,12 @@ def encode_record(
         **content,
     }
     if message.encryption is not None:
-        record["encryption"] = _json_encryption(message.encryption)
+        record["encryption"] = json_encryption(message.encryption)
     if message.unreadable is not None:
         record["unreadable"] = message.unreadable
     if trailing:
         record.update(trailing)
     return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def encode_batch(batch: MessageBatch, *, nest: bool) -> list[bytes]:
-    """Encode one line for each message, equal to ``encode_record`` of ``read_message``.
-
-    Like its sister in ``avro.py``: the loop that every message goes through. Two calls of orjson for each message,
-    the rest is kept while messages share an entry.
-    """
-    dumps = orjson.dumps
-    join = b"".join
-    partition = batch.partition
-    prefix = dumps({"topic": partition.topic, "partition": partition.index})[:-1]
-    lines: list[bytes] = []
-    append = lines.append
-    entry_of_head: tuple[int, int, int] | None = None
-    head = time = producer = b""
-    encrypted = False
-    for message, message_id, publish_time in zip(batch.messages, batch.ids, batch.publish_times, strict=True):
-        try:
-            ledger_id, entry_id, index = message_id
-            if entry_of_head != (ledger_id, entry_id, publish_time):
-                entry_of_head = None  # stays so if a call below fails
-                version = message.int_schema_version()
-                of_entry = {
-                    "producer_name": message.producer_name() or None,
-                    "schema_version": version if version >= 0 else None,
-                }
-                producer = b",%b" % dumps(of_entry)[1:-1]
-                head = b'%b,"ledger_id":%d,"entry_id":%d,"batch_index":' % (prefix, ledger_id, entry_id)
-                time = b',"publish_time":%d,' % publish_time
-                encrypted = message.encryption_context() is not None
-                entry_of_head = (ledger_id, entry_id, publish_time)
-            event_time = message.event_timestamp()
-            if encrypted or event_time >= LONG_LIMIT:
-                append(_slowly(batch, message_id, publish_time, message, nest=nest))
-                continue
-
-            of_message = {
-                "event_time": event_time or None,
-                "key": message.partition_key() or None,
-                "ordering_key": message.ordering_key() or None,
-                "properties": message.properties(),
-            }
-            payload = message.data()
-            if nest and (nested := nested_json(payload)) is not None:
-                content = nested
-            elif not payload and message.has_null_value():
-                content = b"null"
-            else:
-                try:
-                    content = dumps(payload.decode())
-                except UnicodeDecodeError:
-                    content = b'null,"payload_base64":"%b"' % b2a_base64(payload, newline=False)
-            append(
-                join(
-                    (
-                        head,
-                        b"%d" % index,
-                        time,
-                        dumps(of_message)[1:-1],
-                        producer,
-                        b',"payload":',
-                        content,
-                        b"}\n",
-                    )
-                )
-            )
-        except (UNREADABLE_ERROR, orjson.JSONEncodeError):
-            append(_slowly(batch, message_id, publish_time, message, nest=nest))
-    return lines
-
-
-def _slowly(
-    batch: MessageBatch, message_id: tuple[int, int, int], publish_time: int, message: Any, *, nest: bool
-) -> bytes:
-    read = read_message(message, batch.partition, message_id, publish_time)
-    return encode_record(read, payload_members(read.payload, nest=nest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,17 +137,3 @@ class JsonLinesFormat:
     def block(self, records: bytes, count: int) -> bytes:
         """See `FileFormat.block`."""
         return self.compressor.compress(records)
-
-
-class JsonLinesEncoder:
-    """Envelopes with the payload as text, JSON or base64: one lane, and nothing is ever quarantined."""
-
-    def __init__(self, payload: Literal["bytes", "json"]) -> None:
-        self._nest = payload == "json"
-
-    def encode(self, batch: MessageBatch) -> list[EncodedRecords]:
-        """See `RecordEncoder.encode`."""
-        if not batch.messages:
-            return []
-        lines = encode_batch(batch, nest=self._nest)
-        return [EncodedRecords("", b"", b"".join(lines), list(map(len, lines)))]

@@ -282,10 +282,13 @@ def _path(template: str, zone: str, topic: str, window: int, case_blind: bool) -
     return re.sub(r"\{(\w+)\}", lambda found: safe_component(names[found[1]], case_blind=case_blind), dated)
 
 
+# Windows have many files each, and backups many names.
+@lru_cache(maxsize=1024)
 def _stamp(window: int) -> str:
     return (_EPOCH + timedelta(milliseconds=window)).strftime("%Y%m%dT%H%M%SZ")
 
 
+@lru_cache(maxsize=1024)
 def _milliseconds(stamp: str) -> int | None:
     """What ``_stamp`` has written; None for what is no date."""
     try:

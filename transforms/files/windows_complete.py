@@ -129,18 +129,22 @@ class TopicWindows:
                 if told not in self.gaps:
                     self.gaps += (told,)
 
-    def ready(self, size: int, *, late_at_end: bool) -> list[int]:
+    def ready(self, size: int, *, late_at_end: bool, at_least: int = 1) -> list[int]:
         """Starts of the windows, ``size`` milliseconds long, whose manifest may be written now; each is given once.
 
         Only when a further window is complete over all partitions, so that what comes late waits for company. With
-        ``late_at_end`` windows that were given before, or could have been, wait until all is read.
+        ``late_at_end`` windows that were given before, or could have been, wait until all is read; and less than
+        ``at_least`` wait until then, or for more.
         """
         before, complete = self._complete, self.complete
         if complete <= before:
             return []
-        self._complete = complete
-        late = before if late_at_end and complete < FOREVER else NO_WINDOW
+        wait = late_at_end and complete < FOREVER
+        late = before if wait else NO_WINDOW
         found = sorted(window for window in self._waiting if late < window + size <= complete)
+        if wait and len(found) < at_least:
+            return []
+        self._complete = complete
         self._waiting.difference_update(found)
         return found
 

@@ -18,6 +18,7 @@ from transforms.pulsar.ends import check_reachable
 from transforms.pulsar.entries import StoredEntry, first_entry, stored_entries
 from transforms.pulsar.ledgers import Gap, Ledgers
 from transforms.pulsar.messages import TopicPartition
+from transforms.pulsar.pace import PROMPT_SECONDS, Pace
 from transforms.pulsar.portion import Portion
 from transforms.pulsar.positions import Position
 from transforms.pulsar.seen_end import SeenEnd
@@ -36,7 +37,7 @@ _LARGEST_QUEUE = 2_000
 _MORE_FIT = 4
 _FEWER_FIT = 2
 _ENOUGH_MESSAGES = 100
-#: How often one that waits for room looks whether the client's queue has filled memory.
+#: How often one that waits to read on looks whether the client's queue has filled memory.
 _WATCH_SECONDS = 0.1
 _PATIENT_MS = 200
 _HASTY_MS = 10
@@ -67,7 +68,8 @@ class PartitionFeed:
 
     Half of it is for what waits to be taken, the rest for what is in the client's queue and on its way out of it. The
     queue counts messages: where they suddenly become larger, it holds more until ``watch`` tells, and is dropped then.
-    A few messages are held in any case: one in the queue, one on its way, one that waits.
+    A few messages are held in any case: one in the queue, one on its way, one that waits. What the client holds ready
+    is taken out of its queue when it is asked for, or at leisure (see ``pace``).
 
     ``look_from`` is where the reader starts; what lies before ``start`` is read for the chunks in it and left out.
     Where the client says before ``stop`` that there is no more, it is not believed without a look.
@@ -87,6 +89,7 @@ class PartitionFeed:
         compacted: bool = False,
         retry_seconds: float = 600,
         watch: MemoryWatch | None = None,
+        pace: Pace | None = None,
     ) -> None:
         if look_from is not None and look_from > start:
             raise ValueError(f"{partition.name}: reading at {look_from} would leave out what begins at {start}")
@@ -102,6 +105,9 @@ class PartitionFeed:
         self._portion_bytes = min(max_bytes // 4, PORTION_BYTES)
         self._portion_messages = min(max(self._portion_bytes // MESSAGE_BYTES, 1), PORTION_MESSAGES)
         self._watch = watch
+        self._pace = pace or Pace()
+        self._wanted = False
+        """Whether somebody waits, or has waited in vain, for the next messages."""
         self._dropped = False
         """Whether the reader was closed to free what the client held ready."""
         self._queue_size = self._first_queue = max(self._queue_bytes // _LARGEST_MESSAGE, 1)
@@ -118,23 +124,38 @@ class PartitionFeed:
         self._error: BaseException | None = None
         self._closed = False
         self._changed = threading.Condition()
+        self._pace.join(self)
         self._thread = threading.Thread(target=self._run, name=f"read {partition.name}", daemon=True)
         self._thread.start()
 
     def take(self, timeout: float) -> Portion | None:
         """The next messages, or that there are none; None if neither is known within ``timeout`` seconds."""
+        if not self._comes(min(timeout, PROMPT_SECONDS)) and timeout > PROMPT_SECONDS:
+            with self._pace.waiting():
+                self._comes(timeout - PROMPT_SECONDS)
         with self._changed:
-            self._changed.wait_for(lambda: self._portions or self._error or self._closed, timeout)
             if self._portions:
                 portion = self._portions.popleft()
                 self._bytes -= portion.held
-                self._changed.notify_all()
                 if portion.ids:
                     self.next = portion.behind(-1)
                 return portion
             if self._error is not None:
                 raise self._error
         return None
+
+    def _comes(self, timeout: float) -> bool:
+        """Whether there is something to tell; waits for it."""
+        with self._changed:
+            if not self._portions and not self._wanted:
+                self._wanted = True
+                self._changed.notify_all()
+            return bool(self._changed.wait_for(lambda: self._portions or self._error or self._closed, timeout))
+
+    def wake(self) -> None:
+        """Have it look again whether there is leisure to read ahead."""
+        with self._changed:
+            self._changed.notify_all()
 
     def gap_before(self, stop: Position) -> Gap | None:
         """What was deleted between all that ``take`` has given out and ``stop``, once the broker holds no more."""
@@ -382,10 +403,6 @@ class PartitionFeed:
         portion.bytes = size
         portion.gaps, self._gaps = self._gaps, []
         portion.resume = passed.oldest(portion.caught_up or portion.publish_times[-1])
-        while not self._has_room():
-            if portion.ids and self._queue_size > self._first_queue and self._watch and self._watch.exceeded():
-                self._queue_size, self._dropped = self._first_queue, True
-                self._reader.close()
         with self._changed:
             self._answered = time.monotonic()
             if portion.caught_up and self._portions and self._portions[-1].caught_up and not portion.gaps:
@@ -394,11 +411,23 @@ class PartitionFeed:
             self._portions.append(portion)
             self._bytes += portion.held
             self._changed.notify_all()
+            if not portion.ids:
+                return  # while there is nothing to read, it is watched what becomes of the end
+            self._wanted = False
+        while not self._may_read_on():
+            if self._queue_size > self._first_queue and self._watch and self._watch.exceeded():
+                self._queue_size, self._dropped = self._first_queue, True
+                self._reader.close()
+        self._answered = time.monotonic()  # while nobody asked, the broker was not asked either
 
-    def _has_room(self) -> bool:
-        """Whether more may wait to be taken; waits a while for it."""
+    def _may_read_on(self) -> bool:
+        """Whether more is asked for, or may wait to be taken; waits a while for it."""
+
+        def may() -> bool:
+            return self._wanted or self._closed or (self._pace.leisure and self._bytes < self._max_bytes // 2)
+
         with self._changed:
-            return self._changed.wait_for(lambda: self._bytes < self._max_bytes // 2 or self._closed, _WATCH_SECONDS)
+            return self._changed.wait_for(may, _WATCH_SECONDS)
 
 
 def now_ms() -> int:

@@ -13,6 +13,7 @@ from transforms.pulsar.client import connect
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.feed import PartitionFeed
 from transforms.pulsar.messages import TopicPartition
+from transforms.pulsar.pace import Pace
 from transforms.pulsar.restriction import ReadRange
 from transforms.pulsar.windows import WindowRule
 
@@ -43,6 +44,7 @@ class _Run:
     """The feeds of one run."""
 
     watch: MemoryWatch
+    pace: Pace = field(default_factory=Pace)
     idle: dict[TopicPartition, PartitionFeed] = field(default_factory=dict)
     """Those that nobody reads from right now."""
     all: weakref.WeakSet[PartitionFeed] = field(default_factory=weakref.WeakSet)
@@ -79,6 +81,7 @@ def leased(
             compacted=settings.compacted,
             retry_seconds=settings.retry_seconds,
             watch=run.watch,
+            pace=run.pace,
         )
         run.all.add(feed)
     try:

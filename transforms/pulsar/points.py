@@ -51,9 +51,23 @@ def parse_end(text: str) -> Point:
     return _parse("--end", text, "now")
 
 
+def parse_id(option: str, text: str) -> tuple[Position, Position]:
+    """Read ``ledger:entry[:batch]`` as the first position that it names and the first one behind; an entry whole.
+
+    Raises ConfigurationError, in which the value is that of ``option``.
+    """
+    found = _ID.fullmatch(text)
+    if found is None:
+        raise ConfigurationError(f"{option}={text}: not a message id such as 1234:56 or 1234:56:7.")
+    return _named(option, text, found)
+
+
 def parse_moment(option: str, text: str) -> int:
-    """Read an option that is a date-time with a zone or epoch milliseconds; in milliseconds."""
-    time = None if _ID.fullmatch(text) else _parse(option, text, "epoch milliseconds").time
+    """Read a date-time with its zone, or milliseconds since 1970; gives milliseconds.
+
+    Raises ConfigurationError, in which the value is that of ``option``.
+    """
+    time = _time(option, text)
     if time is None:
         raise ConfigurationError(f"{option}={text}: not a date-time such as 2026-11-22T09:45:00Z.")
     return time
@@ -61,13 +75,28 @@ def parse_moment(option: str, text: str) -> int:
 
 def _parse(option: str, text: str, words: str) -> Point:
     if found := _ID.fullmatch(text):
-        ledger, entry, batch = int(found[1]), int(found[2]), None if found[3] is None else int(found[3])
-        if max(ledger, entry, batch or 0) >= 2**_ID_BITS or (batch is not None and batch < -1):
-            raise ConfigurationError(f"{option}={text}: no message has such an id.")
-        if batch is None or batch < 0:
-            return Point(message=Position(ledger, entry), behind=Position(ledger, entry).next_entry())
-        position = Position(ledger, entry, batch)
-        return Point(message=position, behind=position.next_message())
+        first, behind = _named(option, text, found)
+        return Point(message=first, behind=behind)
+    time = _time(option, text)
+    if time is None:
+        raise ConfigurationError(
+            f"{option}={text}: neither {words}, nor a date-time such as 2026-11-22T09:45:00Z, nor a message id "
+            "such as 1234:56 or 1234:56:7."
+        )
+    return Point(time=time)
+
+
+def _named(option: str, text: str, found: re.Match[str]) -> tuple[Position, Position]:
+    ledger, entry, batch = int(found[1]), int(found[2]), None if found[3] is None else int(found[3])
+    if max(ledger, entry, batch or 0) >= 2**_ID_BITS or (batch is not None and batch < -1):
+        raise ConfigurationError(f"{option}={text}: no message has such an id.")
+    if batch is None or batch < 0:
+        return Position(ledger, entry), Position(ledger, entry).next_entry()
+    position = Position(ledger, entry, batch)
+    return position, position.next_message()
+
+
+def _time(option: str, text: str) -> int | None:
     if re.fullmatch("[0-9]{1,4000}", text):
         time = int(text)
         if time < _LEAST_MILLISECONDS:
@@ -76,14 +105,11 @@ def _parse(option: str, text: str, words: str) -> Point:
             )
         if time >= 2**_ID_BITS // 1000:
             raise ConfigurationError(f"{option}={text}: beyond any date. Epoch times are milliseconds.")
-        return Point(time=time)
+        return time
     try:
         moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text))
     except ValueError:
-        raise ConfigurationError(
-            f"{option}={text}: neither {words}, nor a date-time such as 2026-11-22T09:45:00Z, nor a message id "
-            "such as 1234:56 or 1234:56:7."
-        ) from None
+        return None
     if moment.tzinfo is None:
         raise ConfigurationError(f"{option}={text}: a date-time needs a zone, such as {text}Z or {text}+08:00.")
-    return Point(time=round(moment.timestamp() * 1000))
+    return round(moment.timestamp() * 1000)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
@@ -22,6 +22,7 @@ from transforms.testing.cos_wire import Wire
 _KEPT_HEADERS = {"content-type", "cache-control", "content-disposition", "content-encoding", "expires"}
 _KEPT_COS_HEADERS = re.compile(r"x-cos-(meta-.*|storage-class|server-side-encryption.*|acl|tagging|grant-.*)")
 _PAGE = 1000
+_LARGEST_COPY = 5 * 10**9
 
 
 class Handler(Wire):
@@ -44,6 +45,36 @@ class Handler(Wire):
             self.cos.disk.remove(content)
             raise
         self.answer(HTTPStatus.OK, headers=self.described(content))
+
+    def _put_object_copy(self) -> None:
+        """Copy an object with what was kept with it, or with what comes with the request."""
+        directive = self.header.get("x-cos-metadata-directive", "Copy")
+        if directive not in ("Copy", "Replaced"):
+            raise invalid_argument("x-cos-metadata-directive must be Copy or Replaced")
+        stored, source = self._open_copied()
+        with source:
+            if stored.content.size > _LARGEST_COPY:
+                raise Refusal(HTTPStatus.BAD_REQUEST, "EntityTooLarge", "The source has more than 5 GB.")
+            content = self.cos.disk.receive(source, stored.content.size)
+        headers = {**stored.headers, **self._kept_headers()} if directive == "Copy" else self._kept_headers()
+        try:
+            self.cos.disk.put(self.bucket, self.key, content, headers, self._forbid_overwrite())
+        except Refusal:
+            self.cos.disk.remove(content)
+            raise
+        body: list[Node] = [
+            ("ETag", content.etag),
+            ("CRC64", content.crc),
+            ("LastModified", iso_time(time.time())),
+        ]
+        self.answer(HTTPStatus.OK, xml("CopyObjectResult", body), headers=self.described(content))
+
+    def _open_copied(self) -> tuple[Stored, BinaryIO]:
+        """Open what ``x-cos-copy-source`` names."""
+        host, _, quoted = self.header["x-cos-copy-source"].partition("/")
+        bucket = host.split(".")[0]
+        self.cos.disk.check_bucket(bucket)
+        return self.cos.disk.open_object(bucket, unquote(quoted))
 
     def _head_object(self) -> None:
         stored = self.cos.disk.get(self.bucket, self.key)
@@ -146,10 +177,7 @@ class Handler(Wire):
         self.answer(HTTPStatus.OK, headers=self.described(content))
 
     def _upload_part_copy(self) -> None:
-        host, _, quoted = self.header["x-cos-copy-source"].partition("/")
-        bucket = host.split(".")[0]
-        self.cos.disk.check_bucket(bucket)
-        stored, source = self.cos.disk.open_object(bucket, unquote(quoted))
+        stored, source = self._open_copied()
         with source:
             first, last = _range(self.header.get("x-cos-copy-source-range"), stored.content.size)
             source.seek(first)
@@ -256,6 +284,7 @@ Action: TypeAlias = Callable[[Handler], None]
 
 _ACTIONS: Mapping[str, Action] = {
     "PutObject": Handler._put_object,
+    "PutObjectCopy": Handler._put_object_copy,
     "HeadObject": Handler._head_object,
     "GetObject": Handler._get_object,
     "DeleteObject": Handler._delete_object,

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.transforms.files.client_messages import ClientMessage, batch_of, batches
-from transforms.files.avro import MAGIC, SYNC_MARKER, AvroEncoder, encode_long
+from transforms.files.avro import MAGIC, SYNC_MARKER, encode_long
+from transforms.files.avro_encoder import AvroEncoder
 from transforms.files.envelope import FIELDS, envelope_schema, read_message
 from transforms.files.formats import make_format
 from transforms.pulsar.messages import MessageBatch, PulsarMessage
@@ -69,6 +70,29 @@ def test_long_is_encoded_as_fastavro_does(value: int) -> None:
 def test_records_are_the_bytes_that_fastavro_writes(batch: MessageBatch) -> None:
     (encoded,) = AvroEncoder("null").encode(batch)
     assert encoded.indexes is None
+    for record, message in zip(records_of(encoded.data, encoded.lengths), reference(batch), strict=True):
+        assert record == by_fastavro(plain(message))
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=4), max_size=3, unique=True),
+    st.lists(st.tuples(st.binary(max_size=3), st.integers(0, 2**14), st.sampled_from("aab")), min_size=5, max_size=20),
+    st.integers(1, 20),
+)
+def test_records_of_one_application_are_the_bytes_that_fastavro_writes(
+    names: list[str], contents: list[tuple[bytes, int, str]], entry_size: int
+) -> None:
+    messages = [
+        ClientMessage(
+            payload,
+            key=text.encode(),
+            application={name.encode(): (text * place).encode() for place, name in enumerate(names)},
+            event=event,
+        )
+        for payload, event, text in contents
+    ]
+    batch = batch_of(*messages, entry_size=entry_size)
+    (encoded,) = AvroEncoder("null").encode(batch)
     for record, message in zip(records_of(encoded.data, encoded.lengths), reference(batch), strict=True):
         assert record == by_fastavro(plain(message))
 

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from tests.transforms.files.client_messages import ClientMessage, batch_of, batches, messages
 from transforms.files.envelope import FIELDS, read_message
 from transforms.files.formats import make_format
-from transforms.files.jsonl import JsonLinesEncoder, base64_text, nested_json
+from transforms.files.jsonl import base64_text, nested_json
+from transforms.files.jsonl_encoder import JsonLinesEncoder
 from transforms.pulsar.messages import MessageBatch
 
 

@@ -32,13 +32,13 @@ def came(index, sealed=0, *windows, messages=0):
     return Came(index, sealed, last, messages, set(windows))
 
 
-def given_by(*told, late_at_end=False):
+def given_by(*told, late_at_end=False, at_least=1):
     """What is ready behind each of them; the state goes through its encoding in between."""
     windows, found = TopicWindows(), []
     for each in told:
         windows = TopicWindows.from_bytes(windows.to_bytes())
         windows.take(decode_told(encode_told(each)))
-        found.append(windows.ready(SIZE, late_at_end=late_at_end))
+        found.append(windows.ready(SIZE, late_at_end=late_at_end, at_least=at_least))
     return found
 
 
@@ -68,6 +68,14 @@ def test_windows_are_given_when_all_partitions_have_come_past_their_end(told, re
 def test_with_an_end_what_comes_late_waits_for_it():
     told = [TWO, came(0, 20, 0, 10), came(1, 20), came(1, 20, 0), came(0, 40, 10, 30), came(1, 40), came(1, FOREVER, 0)]
     assert given_by(*told, came(0, FOREVER), late_at_end=True) == [[], [], [0, 10], [], [], [30], [], [0, 10]]
+
+
+def test_with_an_end_windows_wait_for_company():
+    told = [TWO, came(1, 90, 80), came(0, 20, 0, 10), came(0, 30, 20), came(0, 40, 0, 30), came(0, FOREVER)]
+    ready = given_by(*told, came(1, FOREVER), late_at_end=True, at_least=3)
+    # What comes late for one that has waited so is not late.
+    assert ready == [[], [], [], [0, 10, 20], [], [], [0, 30, 80]]
+    assert given_by(*told[:5], at_least=3) == [[], [], [0, 10], [20], [0, 30]]
 
 
 def test_a_job_begins_when_all_its_partitions_have_told_how_far_they_are():
@@ -154,8 +162,10 @@ def worlds(draw: st.DrawFn) -> list[list[Came]]:
     return partitions
 
 
-@given(worlds(), st.randoms(use_true_random=False), st.booleans())
-def test_in_any_order_and_through_restarts_each_window_is_given_behind_its_last_file(world, random, late_at_end):
+@given(worlds(), st.randoms(use_true_random=False), st.booleans(), st.integers(1, 3))
+def test_in_any_order_and_through_restarts_each_window_is_given_behind_its_last_file(
+    world, random, late_at_end, at_least
+):
     exists = Exists(tuple((index, EARLIEST) for index in range(len(world))))
     left = [[exists], *map(list, world)]
     told: list[Exists | Came] = []
@@ -184,7 +194,7 @@ def test_in_any_order_and_through_restarts_each_window_is_given_behind_its_last_
         if isinstance(each, Came):
             owed |= each.windows
             sealed[each.index] = max(sealed.get(each.index, 0), each.sealed)
-        ready = windows.ready(SIZE, late_at_end=late_at_end)
+        ready = windows.ready(SIZE, late_at_end=late_at_end, at_least=at_least)
         complete = min((sealed.get(index, 0) for index in range(len(world))), default=0)
         for window in ready:
             assert window + SIZE <= complete

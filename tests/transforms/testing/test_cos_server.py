@@ -383,3 +383,19 @@ def test_it_runs_from_the_command_line(tmp_path):
         finally:
             process.terminate()
         assert process.wait(10) == 0
+
+
+def test_an_object_is_copied_with_or_without_what_was_kept_with_it(server, sdk):
+    sdk.put_object(TEST_BUCKET, b"12345", "a b+ü", Metadata={"x-cos-meta-m": "1", "Content-Type": "text/plain"})
+    source = {"Bucket": TEST_BUCKET, "Key": "a b+ü", "Region": "ap-guangzhou"}
+    answer = sdk.copy_object(TEST_BUCKET, "b", source)
+    assert answer["ETag"] == sdk.head_object(TEST_BUCKET, "a b+ü")["ETag"]
+    assert server.stored_bytes(TEST_BUCKET, "b") == b"12345"
+    head = sdk.head_object(TEST_BUCKET, "b")
+    assert (head["x-cos-meta-m"], head["Content-Type"]) == ("1", "text/plain")
+    sdk.copy_object(TEST_BUCKET, "c", source, CopyStatus="Replaced", Metadata={"x-cos-meta-n": "2"})
+    head = sdk.head_object(TEST_BUCKET, "c")
+    assert ("x-cos-meta-m" in head, head["x-cos-meta-n"]) == (False, "2")
+    assert refused(sdk.copy_object, TEST_BUCKET, "d", {**source, "Key": "none"}) == (404, "NoSuchKey")
+    assert refused(sdk.copy_object, TEST_BUCKET, "b", source, Metadata=FORBID) == (409, "FileAlreadyExists")
+    assert server.requests["PutObjectCopy"] == 4

@@ -1,0 +1,76 @@
+"""What is whole is proved, and named by nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.verify import VerifyOptions, verify
+from tests.pipelines.verify.stored_backup import EVENTS, ORDERS, Kind, in_bucket, in_folder, write_backup, write_run
+from transforms.files.manifest import GapFound
+from transforms.pulsar.positions import Position
+from transforms.testing.cos_server import CosServer
+from transforms.verify.findings import Kind as Found
+
+KINDS = [Kind(), Kind("avro", "snappy", "value"), Kind("jsonl", "gzip", "value"), Kind("jsonl", "zstd", "json")]
+DEEP = VerifyOptions(deep=True)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("where", ["bucket", "folder"])
+def test_what_is_whole_is_proved_and_named_by_nothing(where: str, kind: Kind, tmp_path: Path) -> None:
+    if where == "folder":
+        backup = write_backup(in_folder(tmp_path, kind))
+        for options in (VerifyOptions(), DEEP):
+            assert_proved(verify(backup.store, backup.prefix, options))
+        return
+    with CosServer(tmp_path) as server:
+        backup = write_backup(in_bucket(tmp_path, server, kind))
+        for options in (VerifyOptions(), DEEP):
+            server.requests.clear()
+            found = verify(backup.store, backup.prefix, options)
+            assert_proved(found)
+            assert {"GET", "HEAD"} >= {name for name in server.requests if name.isupper()}
+
+
+def assert_proved(found) -> None:
+    assert not found.findings.counts
+    assert found.proved
+    assert (found.records, found.messages) == (2, 3 * 36)
+    assert [(each.messages, each.proved) for each in found.stretches] == [(36, True)] * 3
+
+
+def test_only_the_topics_that_are_asked_for_are_looked_at(tmp_path: Path) -> None:
+    backup = write_backup(in_folder(tmp_path, Kind("avro", "null", "value")))
+    backup.delete(backup.keys("/events/")[0])
+    backup.write("_spool/cluster/shop/events/dt=2025-11-22/hh=08/x.part00000", b"")
+    only = verify(backup.store, "", VerifyOptions(topics=(ORDERS,)))
+    assert (only.proved, only.messages, dict(only.findings.counts)) == (True, 72, {})
+    other = verify(backup.store, "", VerifyOptions(topics=(EVENTS,)))
+    assert set(other.findings.counts) == {Found.MISSING, Found.FEWER, Found.SPOOL}
+    none = verify(backup.store, "", VerifyOptions(topics=(f"{ORDERS}-2",)))
+    assert (none.proved, set(none.findings.counts)) == (False, {Found.NOTHING})
+
+
+def test_gaps_stand_against_the_proof_unless_they_are_accepted(tmp_path: Path) -> None:
+    backup = in_folder(tmp_path, Kind())
+    gap = GapFound(topic=ORDERS, partition=1, start=Position(1, 0), stop=Position(7, 0), certain=True)
+    write_run(backup, "run-1", gaps=[gap])
+    assert not verify(backup.store, "", VerifyOptions()).proved
+    found = verify(backup.store, "", VerifyOptions(accept_gaps=True))
+    assert (found.proved, dict(found.findings.counts)) == (True, {Found.GAP: 1})
+    assert "partition-1: deleted from 1:0:0 to before 7:0:0" in found.findings.kept(Found.GAP)[0].what
+
+
+def test_objects_across_the_end_of_a_run_are_counted_to_the_message(tmp_path: Path) -> None:
+    backup = in_folder(tmp_path, Kind("jsonl", "gzip"))
+    write_run(backup, "run-1")
+    write_run(backup, "run-2", first=5, last=18, written=False)  # of what is stored already
+    found = verify(backup.store, "", VerifyOptions())
+    assert found.proved, found.findings.counts
+    assert found.across > 0
+    with_one_less = backup.read("_runs/run-2.json").replace(b'"messages": 19', b'"messages": 18')
+    assert with_one_less != backup.read("_runs/run-2.json")
+    backup.write("_runs/run-2.json", with_one_less)
+    assert set(verify(backup.store, "", VerifyOptions()).findings.counts) == {Found.MORE}

@@ -1,0 +1,119 @@
+"""The encoder of JSON lines with the usual envelope: many lines at once, a column at a time."""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from functools import partial
+from itertools import repeat
+from typing import Final, Literal
+
+import orjson
+
+from transforms.files.columns import Column, RareError, encode_all, entries_of, join_rows
+from transforms.files.envelope import LONG_LIMIT
+from transforms.files.format import EncodedRecords
+from transforms.files.jsonl import encode_record, nested_json, payload_members
+from transforms.pulsar.messages import ClientMessage, MessageBatch, PulsarMessage
+
+_NULL: Final = b"null"
+
+
+class JsonLinesEncoder:
+    """Envelopes with the payload as text, JSON or base64: one lane, and nothing is ever quarantined."""
+
+    def __init__(self, payload: Literal["bytes", "json"]) -> None:
+        self._nest = payload == "json"
+
+    def encode(self, batch: MessageBatch) -> list[EncodedRecords]:
+        """See `RecordEncoder.encode`."""
+        if not batch.messages:
+            return []
+        lines = encode_batch(batch, nest=self._nest)
+        return [EncodedRecords("", b"", b"".join(lines), list(map(len, lines)))]
+
+
+def encode_batch(batch: MessageBatch, *, nest: bool) -> list[bytes]:
+    """Encode one line for each message, equal to ``encode_record`` of ``read_message``."""
+    return encode_all(batch, partial(_encode_columns, nest=nest), partial(_encode_one, nest=nest))
+
+
+def _encode_one(message: PulsarMessage, *, nest: bool) -> bytes:
+    return encode_record(message, payload_members(message.payload, nest=nest))
+
+
+def _encode_columns(batch: MessageBatch, *, nest: bool) -> list[bytes]:
+    messages = batch.messages
+    # The functions of the class, not the methods of each object: a method that is looked up is an object made.
+    kind = type(messages[0])
+    heads, times, producers = _of_entries(batch)
+    try:
+        columns: list[Column] = [
+            heads,
+            [b"%d" % index for _, _, index in batch.ids],
+            times,
+            _events(list(map(kind.event_timestamp, messages))),
+            b',"key":',
+            _optional_texts(list(map(kind.partition_key, messages))),
+            b',"ordering_key":',
+            _optional_texts(list(map(kind.ordering_key, messages))),
+            b',"properties":',
+            list(map(orjson.dumps, map(kind.properties, messages))),
+            producers,
+            _contents(list(map(kind.data, messages)), messages, nest=nest),
+            b"}\n",
+        ]
+    except orjson.JSONEncodeError as error:  # a lone surrogate
+        raise RareError from error
+    return join_rows(columns, len(messages))
+
+
+def _of_entries(batch: MessageBatch) -> tuple[list[bytes], list[bytes], list[bytes]]:
+    """What messages of one entry share: up to the batch index, up to the event time, and the producer."""
+    prefix = orjson.dumps({"topic": batch.partition.topic, "partition": batch.partition.index})[:-1]
+    heads: list[bytes] = []
+    times: list[bytes] = []
+    producers: list[bytes] = []
+    for message, ledger, entry, publish_time, count in entries_of(batch):
+        version = message.int_schema_version()
+        producer = orjson.dumps(
+            {"producer_name": message.producer_name() or None, "schema_version": version if version >= 0 else None}
+        )
+        heads += repeat(b'%b,"ledger_id":%d,"entry_id":%d,"batch_index":' % (prefix, ledger, entry), count)
+        times += repeat(b',"publish_time":%d,"event_time":' % publish_time, count)
+        producers += repeat(b',%b,"payload":' % producer[1:-1], count)
+    return heads, times, producers
+
+
+def _events(times: list[int]) -> Column:
+    latest = max(times)
+    if latest >= LONG_LIMIT:
+        raise RareError
+    return [b"%d" % time if time else _NULL for time in times] if latest else _NULL
+
+
+def _optional_texts(texts: list[str]) -> Column:
+    encoded = {text: orjson.dumps(text or None) for text in set(texts)}
+    if len(encoded) == 1:
+        return encoded[texts[0]]
+    return map(encoded.__getitem__, texts)
+
+
+def _contents(payloads: list[bytes], messages: list[ClientMessage], *, nest: bool) -> Column:
+    """What stands behind ``"payload":``, up to the end of the object."""
+    if not nest and all(payloads):
+        try:
+            return list(map(orjson.dumps, map(bytes.decode, payloads)))
+        except UnicodeDecodeError:
+            pass
+    return [_content(payload, message, nest=nest) for payload, message in zip(payloads, messages, strict=True)]
+
+
+def _content(payload: bytes, message: ClientMessage, *, nest: bool) -> bytes:
+    if nest and (nested := nested_json(payload)) is not None:
+        return nested
+    if not payload and message.has_null_value():
+        return _NULL
+    try:
+        return orjson.dumps(payload.decode())
+    except UnicodeDecodeError:
+        return b'null,"payload_base64":"%b"' % b2a_base64(payload, newline=False)
