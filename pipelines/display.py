@@ -42,9 +42,14 @@ def progress_console() -> Console:
 
 
 @contextmanager
-def shown(progress: Progress, ranges: list[PartitionRange], place: Console, *, live: bool = True) -> Iterator[None]:
-    """Show progress as long as the body runs: a table on a terminal, or log lines where it is none or not ``live``."""
-    view = _View(progress, ranges)
+def shown(
+    progress: Progress, ranges: list[PartitionRange], place: Console, *, live: bool = True, files: bool = True
+) -> Iterator[None]:
+    """Show progress as long as the body runs: a table on a terminal, or log lines where it is none or not ``live``.
+
+    ``files``: whether any are written.
+    """
+    view = _View(progress, ranges, files)
     ended = threading.Event()
     if live and place.is_terminal and not place.is_dumb_terminal:
         display = Live(
@@ -68,8 +73,9 @@ def shown(progress: Progress, ranges: list[PartitionRange], place: Console, *, l
 
 
 class _View:
-    def __init__(self, progress: Progress, ranges: list[PartitionRange]) -> None:
+    def __init__(self, progress: Progress, ranges: list[PartitionRange], files: bool = True) -> None:
         self._progress = progress
+        self._files = files
         self._ranges = ranges
         self._started = time.monotonic()
 
@@ -77,8 +83,9 @@ class _View:
         messages, size = self._totals()
         done = sum(1 for each in self._ranges if self._at(each).done)
         rate = messages / max(time.monotonic() - self._started, 0.001)
+        files = f"{self._progress.files:,} files written, " if self._files else ""
         return (
-            f"{messages:,} messages, {human_size(size)} read ({rate:,.0f}/s), {self._progress.files:,} files written, "
+            f"{messages:,} messages, {human_size(size)} read ({rate:,.0f}/s), {files}"
             f"{done} of {len(self._ranges)} partitions done"
         )
 

@@ -50,7 +50,7 @@ from transforms.pulsar.restriction import PartitionRange
 from transforms.restore.plan import PartitionPlan, RestorePlan, plan_restore
 from transforms.restore.write import PartitionRestored, RestoreSettings, RestoreToPulsar
 
-_AGAIN = "what was sent stays, and is not sent again. Run it again to go on."
+_AGAIN = "what was sent stays. Run it again to go on."
 
 _log = logging.getLogger("pipelines.restore")
 
@@ -194,7 +194,7 @@ def _here(
     # By name: DirectRunner is a switch that tries other runners first, and runs the pipeline again when one fails.
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(config.beam_args)))
     _add(pipeline, plans, settings, restore_results.CollectHere(run))
-    with shown(seen, ranges, progress_console(), live=config.log_format == "text"):
+    with shown(seen, ranges, progress_console(), live=config.log_format == "text", files=False):
         try:
             pipeline.run().wait_until_finish()
         except Exception as error:

@@ -26,7 +26,8 @@ def test_a_restore_on_flink_sends_what_a_local_one_does_and_goes_on(broker, topi
     assert 0 < done["already_there"] < 900
     # Its results have left nothing behind.
     assert bucket.listed() == listed
-    again = Folder(tmp_path)
+    again = Folder(tmp_path / "again")
+    again.path.mkdir()
     backup(broker, target, again)
     found = messages_in(again)
     for partition, records in stored.items():

@@ -21,7 +21,6 @@ class EntrySender(Protocol):
 
     stored: int
     doubtful: int
-    deduplicated: int
 
     def send(self, entry: Entry) -> None:
         """Send an entry behind those before."""

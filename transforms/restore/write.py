@@ -261,7 +261,7 @@ class _Work:
 class _Nowhere:
     """Where a dry run sends to."""
 
-    stored = doubtful = deduplicated = 0
+    stored = doubtful = 0
 
     def send(self, entry: Entry) -> None:
         pass

@@ -16,7 +16,7 @@ SIZES = st.lists(st.sampled_from([0, 10, 1_000, MAX_BYTES // 3, 2 << 20]), max_s
 class Broker:
     """Takes entries as a broker that deduplicates: whole, or not at all."""
 
-    doubtful = deduplicated = 0
+    doubtful = 0
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
