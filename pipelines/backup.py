@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import NoReturn
 
-from pipelines import cluster, job, local, logs, results, signals
+from pipelines import cluster, ending, job, local, logs, results, signals
 from pipelines.check import Plan, plan, plan_json, print_plan
 from pipelines.display import result_console, stopped_acknowledging
 from pipelines.options import BackupConfig, parse_options
@@ -56,26 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         result = check(config) if config.check else run(config)
     except Exception as error:
-        said, code = explained(error)
-        for line in said.splitlines():
-            logs.tell(line, code)
-        return code
+        return ending.tell(error)
     done = "the check is done" if isinstance(result, Plan) else "the backup is done"
     with signals.unbroken(0):
         return give_out(partial(_print, config, result), done=done)
-
-
-def explained(error: Exception) -> tuple[str, int]:
-    """What a person is told of an error that ended a run, a line for each sentence; and the exit code."""
-    if isinstance(error, BackupError):
-        return str(error), error.exit_code
-    _log.debug("the run failed", exc_info=error)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = (
-        f"unexpected {type(error).__name__}: {lines[-1] if lines else 'no more is known'}. This is a defect: run again "
-        "with --log_level=DEBUG and report what it prints."
-    )
-    return said, BackupError.exit_code
 
 
 def _print(config: BackupConfig, result: Plan | Summary) -> None:
@@ -90,11 +74,7 @@ def _print(config: BackupConfig, result: Plan | Summary) -> None:
 def run_as_process(argv: Sequence[str] | None = None) -> NoReturn:
     """Run ``main`` as a process of its own, which ends with exit code 130 on Ctrl-C and 143 on SIGTERM."""
     signals.listen()
-    code = main(argv)
-    with signals.unbroken(code):
-        logs.finish()
-        sys.stderr.flush()
-    sys.exit(code)
+    ending.end_process(main(argv))
 
 
 def check(config: BackupConfig) -> Plan:

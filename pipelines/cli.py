@@ -100,20 +100,26 @@ def _top(
     """Options of the command itself."""
 
 
+def _words_of_job(context: typer.Context, parser: Parser, name: str) -> list[str]:
+    """What a job is asked for, in its own spelling; where that is help, it is given, and the command has ended."""
+    arguments = [with_underscores(argument) for argument in context.args]
+    if "--help" in arguments or "-h" in arguments:
+        print(_help_of(parser, name), end="")
+        raise typer.Exit
+    from pipelines import signals
+
+    # Before what takes seconds to load.
+    signals.listen()
+    return arguments
+
+
 @app.command(
     cls=words.taken_by(job_parser),
     **words.ALL_WORDS,
 )
 def backup(context: typer.Context) -> None:
     """Copy topics to a COS bucket or a folder."""
-    arguments = [with_underscores(argument) for argument in context.args]
-    if "--help" in arguments or "-h" in arguments:
-        print(_help_of(job_parser(), "backup"), end="")
-        return
-    from pipelines import signals
-
-    # Before what takes seconds to load.
-    signals.listen()
+    arguments = _words_of_job(context, job_parser(), "backup")
     from pipelines import backup as job
 
     job.run_as_process(arguments)
@@ -125,14 +131,7 @@ def backup(context: typer.Context) -> None:
 )
 def restore(context: typer.Context) -> None:
     """Send what a backup holds of a topic into a topic again."""
-    arguments = [with_underscores(argument) for argument in context.args]
-    if "--help" in arguments or "-h" in arguments:
-        print(_help_of(restore_parser(), "restore"), end="")
-        return
-    from pipelines import signals
-
-    # Before what takes seconds to load.
-    signals.listen()
+    arguments = _words_of_job(context, restore_parser(), "restore")
     from pipelines import restore as job
 
     job.run_as_process(arguments)

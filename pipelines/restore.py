@@ -21,8 +21,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from pipelines import cluster, logs, restore_results, signals
-from pipelines.backup import explained
+from pipelines import cluster, ending, logs, restore_results, signals
 from pipelines.display import progress_console, result_console, shown
 from pipelines.restore_options import RestoreConfig, parse_restore
 from pipelines.restore_summary import RestoreSummary, guarantee, print_summary, summarize, summary_json
@@ -64,10 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logs.set_up(config.log_level, config.log_format)
         summary = restore(config)
     except Exception as error:
-        said, code = explained(error)
-        for line in said.splitlines():
-            logs.tell(line, code)
-        return code
+        return ending.tell(error)
     with signals.unbroken(0):
         return give_out(partial(_print, config, summary), done="the restore is done")
 
@@ -82,11 +78,7 @@ def _print(config: RestoreConfig, summary: RestoreSummary) -> None:
 def run_as_process(argv: Sequence[str] | None = None) -> NoReturn:
     """Run ``main`` as a process of its own, which ends with exit code 130 on Ctrl-C and 143 on SIGTERM."""
     signals.listen()
-    code = main(argv)
-    with signals.unbroken(code):
-        logs.finish()
-        sys.stderr.flush()
-    sys.exit(code)
+    ending.end_process(main(argv))
 
 
 def restore(config: RestoreConfig) -> RestoreSummary:

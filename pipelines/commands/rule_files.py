@@ -55,7 +55,7 @@ def check(
 def _check(store: RuleStore, found: StoredRule, *, as_json: bool) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from pipelines import backup, logs
+    from pipelines import ending, logs
     from pipelines.check import print_plan
     from pipelines.commands.rule_views import print_daily
     from pipelines.display import result_console
@@ -65,7 +65,7 @@ def _check(store: RuleStore, found: StoredRule, *, as_json: bool) -> dict[str, A
     try:
         plan, daily = check_in_place(found.rule, store.positions(found.id))
     except Exception as error:
-        said, code = backup.explained(error)
+        said, code = ending.explained(error)
         if not as_json:
             sys.stdout.flush()
             for line in said.splitlines():

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipelines import backup, logs, signals
+from pipelines import backup, ending, logs, signals
 from pipelines.rules import streams
 from pipelines.rules.arguments import in_names_of_fields
 from pipelines.rules.configure import RunOptions, configured
@@ -124,7 +124,7 @@ class _Run:
     def failed(self, error: Exception) -> int:
         """Keep why."""
         code = self._told(error)
-        said, _ = backup.explained(error)
+        said, _ = ending.explained(error)
         self._write("".join(traceback.format_exception(error)))
         lasting = isinstance(error, ConfigurationError | AccessError | TopicNotFoundError)
         if not isinstance(error, LeaseLostError):
@@ -174,7 +174,7 @@ class _Run:
         return found | {"partitions": partitions}
 
     def _told(self, error: Exception) -> int:
-        said, code = backup.explained(error)
+        said, code = ending.explained(error)
         for line in in_names_of_fields(said).splitlines():
             logs.tell(line, code)
         return code
