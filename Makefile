@@ -65,7 +65,8 @@ check: venv ## style, types, and what is in deploy/ (needs Maven the first time)
 	$(BIN)/mypy
 	$(BIN)/python -m deploy.check
 
-benchmark: venv ## what a backup costs beside a bare loop of the client (needs Java and Maven; ten minutes)
+benchmark: venv ## what a backup costs beside a bare loop of the client, in build/benchmark (needs Java and Maven; long)
+	$(BIN)/python -m transforms.testing.fetch
 	$(BIN)/python -m benchmarks.backup_speed
 
 clean: ## delete .venv and what tools left here; fetched servers stay in the cache

@@ -1,155 +1,252 @@
 """What a backup costs, beside a bare loop of the client that touches the same fields. In one run, several rounds.
 
-    python -m benchmarks.backup_speed [--messages 1000000] [--rounds 3]
+    python -m benchmarks.backup_speed [--scale 0.1] [--rounds 3] [--size "200 B"] [--output build/benchmark]
 
-Starts a real broker and a COS server on this machine, fills a topic, and reads it by the loop and by the job, turn
-about. CPU seconds are of the reading process alone; the servers are processes of their own, on the same cores. The
-cost of a message is given twice: as it is, and less what a run over an empty topic costs (start-up).
+Starts a real broker and a COS server on this machine, fills topics of 4 partitions (producer batches compressed with
+LZ4, a key, two properties and an event time each), and reads them by the loop and by the job, turn about. CPU seconds
+are of the reading process and its children; the servers are processes of their own, on the same cores.
+
+The cost of a message is marginal: the difference between a whole topic and one of a fifth of the messages, so that the
+start is told apart. Medians of the rounds. Writes ``speed.json`` and ``speed.md`` into the output folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pulsar
 
 from transforms.testing.cos_server import TEST_BUCKET, TEST_SECRET_ID, TEST_SECRET_KEY
+from transforms.testing.measured_process import Cost, measure
 from transforms.testing.producers import produce
 from transforms.testing.pulsar_standalone import PulsarStandalone
 
-_PAYLOAD = 200
+_PARTITIONS = 4
+#: Payload and messages of a topic.
+SIZES = {"200 B": (200, 1_000_000), "2 kB": (2_000, 200_000), "1 MB": (1_000_000, 5_000)}
+#: Of the messages of a topic: in the topic that tells the start.
+_PART = 5
+#: Of the messages of a topic: what one element a message is given.
+_NEWCOMER = 10
 _FORMATS = {
-    "Avro, no codec": ["--format=avro", "--codec=null"],
-    "Avro, deflate (default)": ["--format=avro"],
-    "Avro, zstandard": ["--format=avro", "--codec=zstandard"],
-    "JSON lines, no codec": ["--format=jsonl", "--codec=none"],
-    "JSON lines, gzip (default)": ["--format=jsonl"],
+    "Avro, no codec": ("--format=avro", "--codec=null"),
+    "Avro, deflate (default)": ("--format=avro",),
+    "Avro, snappy": ("--format=avro", "--codec=snappy"),
+    "Avro, zstandard": ("--format=avro", "--codec=zstandard"),
+    "JSON lines, no codec": ("--format=jsonl", "--codec=none"),
+    "JSON lines, gzip (default)": ("--format=jsonl",),
+    "JSON lines, zstd": ("--format=jsonl", "--codec=zstd"),
 }
+_LOOP, _FILEIO = "bare client loop", "one element a message, Beam's fileio"
+_PIECE_BYTES = 100_000_000
+
+
+@dataclass
+class Measured:
+    """What one way to read cost, round by round: of the whole topic, and of the small one."""
+
+    whole: list[Cost] = field(default_factory=list)
+    part: list[Cost] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Cost:
-    wall: float
-    cpu: float
-    memory: int
-    """Largest resident size, kB."""
+class Row:
+    """A line of the table."""
+
+    size: str
+    name: str
+    messages: int
+    cpu_seconds_per_million: float
+    """Marginal."""
+    of_the_loop: float
+    start_cpu_seconds: float
+    messages_per_second: float
+    """Of the whole process, start included."""
+    peak_mb: float
 
 
 def bare_loop(service_url: str, topic: str) -> None:
     """Read every message, touch the fields that a backup needs, keep nothing."""
-    client = pulsar.Client(service_url, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
-    reader = client.create_reader(topic, pulsar.MessageId.earliest)
-    while reader.has_message_available():
-        for _ in range(1000):
-            try:
-                message = reader.read_next(1000)
-            except pulsar.Timeout:
-                break
-            place = message.message_id()
-            place.ledger_id(), place.entry_id(), place.batch_index()
-            message.publish_timestamp(), message.event_timestamp(), message.producer_name(), message.schema_version()
-            message.partition_key(), message.ordering_key(), message.properties(), message.data()
+    client = pulsar.Client(service_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, os.devnull))
+    for index in range(_PARTITIONS):
+        reader = client.create_reader(f"{topic}-partition-{index}", pulsar.MessageId.earliest)
+        while reader.has_message_available():
+            for _ in range(1000):
+                try:
+                    message = reader.read_next(100)
+                except pulsar.Timeout:
+                    break
+                place = message.message_id()
+                place.ledger_id(), place.entry_id(), place.batch_index()
+                message.publish_timestamp(), message.event_timestamp(), message.producer_name()
+                message.schema_version(), message.partition_key(), message.ordering_key()
+                message.properties(), message.data()
+        reader.close()
     client.close()
 
 
-def measured(command: Sequence[str], **environment: str) -> Cost:
-    """Run a process to its end; what it cost. Fails with it."""
-    started = time.monotonic()
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=output, stderr=output)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            output.seek(0)
-            raise SystemExit(f"{' '.join(command)} failed:\n{output.read().decode()}")
-    return Cost(time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
-
-
-def median(costs: Sequence[Cost]) -> Cost:
-    return Cost(
-        statistics.median(each.wall for each in costs),
-        statistics.median(each.cpu for each in costs),
-        max(each.memory for each in costs),
-    )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=1_000_000, help="of 200 B in the topic")
-    parser.add_argument("--rounds", type=int, default=3, help="of which medians are taken")
-    parser.add_argument("--bare", nargs=2, metavar=("URL", "TOPIC"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.bare:
-        bare_loop(*options.bare)
-        return
-    with PulsarStandalone() as broker, tempfile.TemporaryDirectory() as folder:
-        secrets = {"COS_SECRET_ID": TEST_SECRET_ID, "COS_SECRET_KEY": TEST_SECRET_KEY}
+@contextmanager
+def cos_server() -> Iterator[str]:
+    """A COS server in a process of its own; gives its address."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "transforms.testing.cos_server"]
         server = subprocess.Popen(
-            [sys.executable, "-m", "transforms.testing.cos_server", f"--directory={folder}", f"--bucket={TEST_BUCKET}"],
-            env={**os.environ, **secrets},
+            [*command, f"--directory={folder}", f"--bucket={TEST_BUCKET}"],
+            env=_environment(),
             stdout=subprocess.PIPE,
             text=True,
         )
         try:
             assert server.stdout is not None
-            endpoint = server.stdout.readline().strip()
-            compare(options.messages, options.rounds, broker, endpoint, secrets)
+            yield server.stdout.readline().strip()
         finally:
             server.terminate()
             server.wait()
 
 
-def compare(messages: int, rounds: int, broker: PulsarStandalone, endpoint: str, secrets: dict[str, str]) -> None:
-    namespace = "test/speed"
-    broker.admin.create_tenant("test")
-    broker.admin.create_namespace(namespace)
-    full, empty = f"persistent://{namespace}/full", f"persistent://{namespace}/empty"
-    broker.admin.create_topic(empty)
-    print(f"producing {messages:,} messages of {_PAYLOAD} B", flush=True)
-    for seed, count in enumerate([250_000] * (messages // 250_000) + [messages % 250_000]):
-        if count:
-            produce(broker.service_url, full, count, size=_PAYLOAD, seed=seed)
+def run(command: Sequence[str]) -> Cost:
+    cost = measure([sys.executable, "-m", *command], _environment(), seconds=3600)
+    if cost.code:
+        raise SystemExit(f"{' '.join(command)} failed with exit code {cost.code}:\n{cost.errors}")
+    return cost
 
-    def bare(topic: str) -> Cost:
-        return measured([sys.executable, "-m", "benchmarks.backup_speed", "--bare", broker.service_url, topic])
 
-    def job(topic: str, choice: Sequence[str], place: str) -> Cost:
-        command = [sys.executable, "-m", "pipelines.backup", f"--service_url={broker.service_url}", f"--topic={topic}"]
-        command += [f"--destination=cos://{TEST_BUCKET}/{place}/", f"--cos_endpoint={endpoint}", *choice]
-        return measured([*command, "--cos_region=ap-guangzhou", "--log_level=ERROR"], **secrets)
+def run_job(service_url: str, topic: str, options: Sequence[str], *, to_cos: bool) -> Cost:
+    """Run the job once, to a place that is deleted again."""
+    command = ["pipelines.backup", f"--service_url={service_url}", f"--topic={topic}", "--log_level=ERROR", *options]
+    if to_cos:
+        with cos_server() as endpoint:
+            place = (f"--destination=cos://{TEST_BUCKET}/speed/", f"--cos_endpoint={endpoint}")
+            return run([*command, *place, "--cos_region=ap-guangzhou"])
+    with tempfile.TemporaryDirectory() as folder:
+        return run([*command, f"--destination=file://{folder}/"])
 
-    costs: dict[str, list[Cost]] = {"bare client loop": [], **{name: [] for name in _FORMATS}}
-    idle: dict[str, list[Cost]] = {name: [] for name in costs}
+
+def run_newcomer(service_url: str, topic: str) -> Cost:
+    with tempfile.TemporaryDirectory() as folder:
+        return run(["benchmarks.newcomer", service_url, topic, folder])
+
+
+def fill(broker: PulsarStandalone, name: str, count: int, payload: int) -> str:
+    topic = f"persistent://test/speed/{name}"
+    broker.admin.create_partitioned_topic(topic, _PARTITIONS)
+    piece = max(_PIECE_BYTES // (payload + 400), _PARTITIONS)
+    for seed, begin in enumerate(range(0, count, piece)):
+        produce(broker.service_url, topic, min(piece, count - begin), partitions=_PARTITIONS, size=payload, seed=seed)
+    return topic
+
+
+def compare(broker: PulsarStandalone, size: str, scale: float, rounds: int) -> list[Row]:
+    """All ways to read messages of one size."""
+    payload, messages = SIZES[size]
+    whole = max(int(messages * scale), 10 * _PARTITIONS)
+    print(f"producing {whole:,} messages of {size}", flush=True)
+    counts = {"whole": whole, "part": whole // _PART, "few": whole // _NEWCOMER, "fewer": whole // _NEWCOMER // _PART}
+    topics = {name: fill(broker, f"{name}-{payload}", count, payload) for name, count in counts.items()}
+    url = broker.service_url
+    measured: dict[str, Measured] = {}
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", flush=True)
-        costs["bare client loop"].append(bare(full))
-        idle["bare client loop"].append(bare(empty))
-        for at, (name, choice) in enumerate(_FORMATS.items()):
-            costs[name].append(job(full, choice, f"{number}-{at}"))
-            idle[name].append(job(empty, choice, f"{number}-{at}-empty"))
-    print(f"\n{messages:,} messages of {_PAYLOAD} B; medians of {rounds} rounds")
-    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
-    print("CPU/M: CPU seconds for a million messages\n")
-    print(f"{'':28}{'msg/s':>9}{'CPU/M':>8}{'less start':>12}{'of the loop':>13}{'MB':>6}")
-    yardstick = 0.0
-    for name, each in costs.items():
-        cost, start = median(each), median(idle[name])
-        net = (cost.cpu - start.cpu) * 1e6 / messages
-        yardstick = yardstick or net
-        rate, gross = messages / cost.wall, cost.cpu * 1e6 / messages
-        print(f"{name:28}{rate:>9,.0f}{gross:>8.1f}{net:>12.1f}{net / yardstick:>13.2f}{cost.memory / 1024:>6.0f}")
+        for name, topic in (("whole", topics["whole"]), ("part", topics["part"])):
+            loop = measured.setdefault(_LOOP, Measured())
+            getattr(loop, name).append(run(["benchmarks.backup_speed", "--bare", url, topic]))
+            for to_cos, place in ((False, "folder"), (True, "COS")):
+                for label, options in _FORMATS.items():
+                    job = measured.setdefault(f"{label}, {place}", Measured())
+                    getattr(job, name).append(run_job(url, topic, options, to_cos=to_cos))
+        newcomer = measured.setdefault(_FILEIO, Measured())
+        newcomer.whole.append(run_newcomer(url, topics["few"]))
+        newcomer.part.append(run_newcomer(url, topics["fewer"]))
+    rows: list[Row] = []
+    for name, each in measured.items():
+        low, high = ("fewer", "few") if name == _FILEIO else ("part", "whole")
+        rows.append(_row(size, name, each, counts[low], counts[high], rows[0] if rows else None))
+    return rows
+
+
+def _row(size: str, name: str, costs: Measured, part: int, whole: int, loop: Row | None) -> Row:
+    margins = [
+        (high.cpu_seconds - low.cpu_seconds) / (whole - part) for high, low in zip(costs.whole, costs.part, strict=True)
+    ]
+    margin = statistics.median(margins)
+    start = statistics.median(low.cpu_seconds for low in costs.part) - margin * part
+    return Row(
+        size,
+        name,
+        whole,
+        margin * 1e6,
+        margin * 1e6 / loop.cpu_seconds_per_million if loop else 1.0,
+        start,
+        whole / statistics.median(high.seconds for high in costs.whole),
+        max(high.peak_bytes for high in costs.whole) / 1e6,
+    )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| messages | | CPU s per million | of the loop | start, CPU s | messages/s | peak RSS, MB |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row.size} | {row.name} | {row.cpu_seconds_per_million:,.1f} | {row.of_the_loop:.2f} "
+            f"| {row.start_cpu_seconds:.1f} | {row.messages_per_second:,.0f} | {row.peak_mb:,.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the messages, for a quick run")
+    parser.add_argument("--rounds", type=int, default=3, help="of which medians are taken")
+    parser.add_argument("--size", action="append", choices=SIZES, help="repeatable; all by default")
+    parser.add_argument("--output", type=Path, default=Path("build/benchmark"))
+    parser.add_argument("--bare", nargs=2, metavar=("URL", "TOPIC"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.bare:
+        bare_loop(*options.bare)
+        return
+    facts = machine()
+    rows: list[Row] = []
+    with PulsarStandalone() as broker:
+        broker.admin.create_tenant("test")
+        broker.admin.create_namespace("test/speed")
+        for size in options.size or SIZES:
+            rows += compare(broker, size, options.scale, options.rounds)
+    options.output.mkdir(parents=True, exist_ok=True)
+    facts |= {"rounds": options.rounds, "scale": options.scale, "rows": [asdict(row) for row in rows]}
+    (options.output / "speed.json").write_text(json.dumps(facts, indent=2) + "\n")
+    (options.output / "speed.md").write_text(table(rows))
+    print(f"\n{table(rows)}\n{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "COS_SECRET_ID": TEST_SECRET_ID, "COS_SECRET_KEY": TEST_SECRET_KEY}
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     main()

@@ -131,7 +131,7 @@ class PartitionFeed:
     def take(self, timeout: float) -> Portion | None:
         """The next messages, or that there are none; None if neither is known within ``timeout`` seconds."""
         if not self._comes(min(timeout, PROMPT_SECONDS)) and timeout > PROMPT_SECONDS:
-            with self._pace.waiting():
+            with self._pace.waiting(self):
                 self._comes(timeout - PROMPT_SECONDS)
         with self._changed:
             if self._portions:
@@ -418,13 +418,16 @@ class PartitionFeed:
             if self._queue_size > self._first_queue and self._watch and self._watch.exceeded():
                 self._queue_size, self._dropped = self._first_queue, True
                 self._reader.close()
+            elif not self._portions:
+                # What was taken may be all there is, and be stored and deleted while nobody asks: the end is watched.
+                break
         self._answered = time.monotonic()  # while nobody asked, the broker was not asked either
 
     def _may_read_on(self) -> bool:
         """Whether more is asked for, or may wait to be taken; waits a while for it."""
 
         def may() -> bool:
-            return self._wanted or self._closed or (self._pace.leisure and self._bytes < self._max_bytes // 2)
+            return self._wanted or self._closed or (self._bytes < self._max_bytes // 2 and self._pace.has_leisure(self))
 
         with self._changed:
             return self._changed.wait_for(may, _WATCH_SECONDS)

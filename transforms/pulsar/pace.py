@@ -25,29 +25,29 @@ class Pace:
 
     def __init__(self) -> None:
         self._feeds: weakref.WeakSet[PartitionFeed] = weakref.WeakSet()
-        self._waiting = 0
+        self._awaited: list[PartitionFeed | None] = []
         self._lock = threading.Lock()
 
     def join(self, feed: PartitionFeed) -> None:
-        """Take in a feed, which is told when others are waited for."""
+        """Take in a feed, which is woken when another one is waited for."""
         with self._lock:
             self._feeds.add(feed)
 
-    @property
-    def leisure(self) -> bool:
-        """Whether somebody waits for messages that do not come promptly, so that there is time to read others."""
-        return self._waiting > 0
+    def has_leisure(self, feed: PartitionFeed) -> bool:
+        """Whether somebody waits for the messages of another feed, so that there is time to read this one's."""
+        with self._lock:
+            return any(awaited is not feed for awaited in self._awaited)
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """While the body runs, somebody waits for messages."""
+    def waiting(self, feed: PartitionFeed | None = None) -> Iterator[None]:
+        """While the body runs, somebody waits for messages of a feed, which do not come promptly."""
         with self._lock:
-            self._waiting += 1
-            feeds = list(self._feeds) if self._waiting == 1 else []
-        for feed in feeds:
-            feed.wake()
+            self._awaited.append(feed)
+            others = [each for each in self._feeds if each is not feed]
+        for each in others:
+            each.wake()
         try:
             yield
         finally:
             with self._lock:
-                self._waiting -= 1
+                self._awaited.remove(feed)

@@ -25,6 +25,7 @@ from transforms.pulsar.ends import partition_ends
 from transforms.pulsar.feed import LOOK_BACK_ENTRIES, PartitionFeed
 from transforms.pulsar.feeds import ReadSettings, close_readers
 from transforms.pulsar.messages import FOREVER, NO_WINDOW, MessageBatch, Seal, TopicPartition
+from transforms.pulsar.pace import Pace
 from transforms.pulsar.positions import EARLIEST, LATEST, Position
 from transforms.pulsar.reading import PartitionReader
 from transforms.pulsar.restriction import ReadRange, ReadTracker
@@ -272,6 +273,44 @@ def test_the_queue_of_the_client_follows_the_size_of_messages(broker, topic, mon
     assert first == 1
     assert max(between[: between.index(1)]) > 500
     assert last > 500
+
+
+def test_messages_leave_the_queue_of_the_client_on_demand_or_at_leisure(broker, topic, monkeypatch):
+    """Threads that read while another one encodes take the interpreter from each other with every message."""
+    read, made = [0], MessageReader.__init__
+
+    def make(reader: MessageReader, *parts: Any) -> None:
+        made(reader, *parts)
+        inner = reader.read_next
+
+        def read_next(timeout: int) -> Any:
+            message = inner(timeout)
+            read[0] += 1
+            return message
+
+        reader.read_next = read_next
+
+    monkeypatch.setattr(MessageReader, "__init__", make)
+    partition, pace = TopicPartition(topic()), Pace()
+    sent = produce(broker.service_url, partition.topic, 5_000, size=20)
+    reading = PartitionFeed(connect(PulsarConnection(broker.service_url)), partition, EARLIEST, pace=pace)
+    first = reading.take(60)
+    assert first is not None
+    time.sleep(0.5)
+    assert read[0] <= len(first.ids) + feed.PORTION_MESSAGES
+    with pace.waiting():
+        for _ in range(6_000):
+            if read[0] >= len(sent):
+                break
+            time.sleep(0.01)
+    assert read[0] >= len(sent)
+    got = [first.position(index) for index in range(len(first.ids))]
+    while len(got) < len(sent):
+        taken = reading.take(60)
+        assert taken is not None
+        got += [taken.position(index) for index in range(len(taken.ids))]
+    reading.close()
+    assert got == positions(sent)
 
 
 def test_a_client_that_passes_over_the_rest_of_a_batch_costs_nothing(broker, topic, settings, monkeypatch):
