@@ -33,7 +33,8 @@ from transforms.errors import BackupError, TrimmedError
 from transforms.pulsar.client import connect, disconnect
 from transforms.pulsar.feeds import close_readers
 from transforms.pulsar.messages import TopicPartition
-from transforms.pulsar.resolve import Resolution, secure
+from transforms.pulsar.request import Resolution
+from transforms.pulsar.resolve import secure
 
 _log = logging.getLogger("pipelines.backup")
 

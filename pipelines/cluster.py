@@ -26,7 +26,7 @@ from transforms.pulsar.ends import partition_ends
 from transforms.pulsar.feeds import ReadSettings
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
-from transforms.pulsar.resolve import Resolution
+from transforms.pulsar.request import Resolution
 
 _SUBMIT_SECONDS = 120.0
 

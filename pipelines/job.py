@@ -24,7 +24,7 @@ from transforms.pulsar.discover import Beginning, DiscoverPartitions
 from transforms.pulsar.feeds import ReadSettings
 from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.positions import LATEST
-from transforms.pulsar.resolve import Resolution
+from transforms.pulsar.request import Resolution
 from transforms.pulsar.restriction import PartitionRange, PartitionRangeCoder
 from transforms.pulsar.source import ReadBatches
 

@@ -19,7 +19,7 @@ from pipelines.results import CollectHere, RunResults
 from transforms import progress
 from transforms.errors import BackupError
 from transforms.memory import least_budget, return_freed_memory
-from transforms.pulsar.resolve import Resolution
+from transforms.pulsar.request import Resolution
 
 _log = logging.getLogger("pipelines.backup")
 

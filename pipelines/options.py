@@ -24,7 +24,7 @@ from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.patterns import TopicPattern
 from transforms.pulsar.points import parse_end, parse_start
-from transforms.pulsar.resolve import Request, topic_names
+from transforms.pulsar.request import Request, topic_names
 from transforms.pulsar.windows import WindowRule
 
 _SIZES = {

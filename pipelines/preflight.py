@@ -11,7 +11,7 @@ from transforms.cos.destination import check_writable
 from transforms.errors import ConfigurationError
 from transforms.files.naming import Layout
 from transforms.pulsar.preflight import check_source
-from transforms.pulsar.resolve import Resolution
+from transforms.pulsar.request import Resolution
 
 
 class Preflight(NamedTuple):

@@ -27,7 +27,7 @@ from transforms.files.naming import template_problems
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.points import Point, parse_end, parse_moment, parse_start
-from transforms.pulsar.resolve import topic_names
+from transforms.pulsar.request import topic_names
 from transforms.restore.routing import KeyHash
 from transforms.restore.selection import Selection
 

@@ -17,7 +17,7 @@ from transforms.files.manifest import GapFound, PartitionRead, RunRecord, Schema
 from transforms.pulsar.admin import PulsarAdmin
 from transforms.pulsar.client import connect
 from transforms.pulsar.connection import PulsarConnection
-from transforms.pulsar.resolve import Resolution
+from transforms.pulsar.request import Resolution
 from transforms.pulsar.schemas import Schemas, SchemaSource
 
 _MOST_SCHEMA_VERSIONS: Final = 100

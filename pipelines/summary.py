@@ -17,7 +17,7 @@ from pipelines.results import RunResults
 from pipelines.sizes import human_size
 from transforms.errors import ConfigurationError
 from transforms.pulsar.positions import Position
-from transforms.pulsar.resolve import Resolution
+from transforms.pulsar.request import Resolution
 
 
 @dataclass(slots=True)

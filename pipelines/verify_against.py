@@ -14,7 +14,8 @@ from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.feed import PartitionFeed
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
-from transforms.pulsar.resolve import Request, examine
+from transforms.pulsar.request import Request
+from transforms.pulsar.resolve import examine
 from transforms.pulsar.restriction import PartitionRange
 from transforms.verify.against import Compared, Comparison, Span, stored_positions
 from transforms.verify.counts import Judged

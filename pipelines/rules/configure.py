@@ -15,7 +15,7 @@ from transforms.errors import ConfigurationError
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.points import parse_end, parse_start
 from transforms.pulsar.positions import Position
-from transforms.pulsar.resolve import Resume, Stored
+from transforms.pulsar.request import Resume, Stored
 
 
 @dataclass(frozen=True)

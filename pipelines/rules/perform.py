@@ -29,7 +29,7 @@ from transforms import progress
 from transforms.errors import AccessError, BackupError, ConfigurationError, TopicNotFoundError
 from transforms.progress import Progress
 from transforms.pulsar.positions import EARLIEST
-from transforms.pulsar.resolve import Resolution
+from transforms.pulsar.request import Resolution
 
 _log = logging.getLogger("pipelines.rules")
 

@@ -27,7 +27,7 @@ from transforms.errors import ConfigurationError, FlinkError
 from transforms.pulsar.client import disconnect
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.points import parse_start
-from transforms.pulsar.resolve import Resolution
+from transforms.pulsar.request import Resolution
 
 PREFIX = "tdmq-backup-"
 #: How often the store is asked whether the rule is still what it was.

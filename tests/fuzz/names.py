@@ -16,7 +16,7 @@ from transforms.errors import ConfigurationError, DestinationError
 from transforms.files.naming import Layout, StoredRun, parse_name, parse_part
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
-from transforms.pulsar.resolve import topic_names
+from transforms.pulsar.request import topic_names
 from transforms.pulsar.windows import MAX_TIME
 
 TEMPLATE = (

@@ -21,7 +21,7 @@ from transforms.pulsar.ends import partition_ends, partitions_of
 from transforms.pulsar.feed import now_ms
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import EARLIEST, LATEST, Position
-from transforms.pulsar.resolve import Request
+from transforms.pulsar.request import Request
 from transforms.pulsar.restriction import PartitionRange
 from transforms.pulsar.source import advance
 

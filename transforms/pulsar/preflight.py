@@ -9,7 +9,8 @@ from transforms.at_once import at_once
 from transforms.errors import AccessError, BackupError
 from transforms.pulsar.admin import PulsarAdmin
 from transforms.pulsar.ends import check_reachable
-from transforms.pulsar.resolve import Request, Resolution, examine
+from transforms.pulsar.request import Request, Resolution
+from transforms.pulsar.resolve import examine
 
 #: Messages should stay for so many windows at least: a window is stored when it is over, and runs have pauses.
 _WINDOWS_KEPT = 4

@@ -16,7 +16,8 @@ from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.feeds import ReadSettings
 from transforms.pulsar.messages import MessageBatch, PulsarMessage, SourceElement
 from transforms.pulsar.points import parse_end, parse_start
-from transforms.pulsar.resolve import Request, resolve, topic_names
+from transforms.pulsar.request import Request, topic_names
+from transforms.pulsar.resolve import resolve
 from transforms.pulsar.restriction import PartitionRange, PartitionRangeCoder
 from transforms.pulsar.source import ReadBatches
 from transforms.pulsar.windows import WindowRule

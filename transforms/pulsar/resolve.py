@@ -6,25 +6,24 @@ to the run, whatever its publish time; nothing is filtered out that a cumulative
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from dataclasses import dataclass, replace
 from functools import partial
 
 from transforms.at_once import at_once
-from transforms.errors import BackupError, ConfigurationError, SeveralErrors, SourceError, TrimmedError
+from transforms.errors import BackupError, ConfigurationError, SeveralErrors, SourceError
 from transforms.pulsar.admin import PulsarAdmin
-from transforms.pulsar.client import PulsarClient, connect, disconnect, full_topic_name
+from transforms.pulsar.client import PulsarClient, connect, disconnect
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.ends import forbidden, partition_ends, partitions_of, patiently
-from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.messages import TopicPartition
-from transforms.pulsar.patterns import TopicPattern
-from transforms.pulsar.points import EARLIEST_POINT, NOW, Point
+from transforms.pulsar.points import Point
 from transforms.pulsar.positions import EARLIEST, Position
+from transforms.pulsar.request import Request, Resolution, Stored
 from transforms.pulsar.restriction import PartitionRange
 from transforms.pulsar.subscriptions import SubscriptionState, cursor_of, mark_of, refuse_holes, subscription_state
+from transforms.pulsar.trimmed import ledger_gone, trimmed
 
 #: Seconds to wait for a message that the broker has said to be there.
 _PATIENCE = 6.0
@@ -33,94 +32,6 @@ _OPERATION_TIMEOUT = 8
 #: How often a reader is sent to a time where it answers with a message from before it. To move a reader, the broker
 #: cuts it off; on a busy machine the client once gave what it had received before.
 _SEEKS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What earlier runs have stored of a partition: all from ``origin`` up to before ``upto``.
-
-    ``origin`` is EARLIEST where nothing before it was left to be read.
-    """
-
-    origin: Position
-    upto: Position
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """A run that goes on where others ended. A partition that they did not see is read from its beginning."""
-
-    stored: Mapping[TopicPartition, Stored]
-    ended: datetime
-    """When the last of them had found its end."""
-    recreate_subscription: bool = False
-    """Whether a subscription that was there, and is gone, is created again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a run is asked to read."""
-
-    connection: PulsarConnection
-    topics: tuple[str, ...]
-    start: Point = EARLIEST_POINT
-    end: Point = NOW
-    subscription: str | None = None
-    allowed_disorder: int = 30_000
-    """Milliseconds by which publish times may be out of order."""
-    continue_trimmed: bool = False
-    compacted: bool = False
-    pattern: TopicPattern | None = None
-    """More topics: those that match at the moment."""
-    beside: bool = False
-    """The run is made beside others that have a subscription, which it neither needs nor moves."""
-    stretches: Mapping[TopicPartition, tuple[Position, Position]] | None = None
-    """From where up to before where each partition is read, in place of ``start`` and ``end``; nothing of others."""
-    resume: Resume | None = None
-    """Where earlier runs have come to; ``start`` is that of the first of them, and counts no more."""
-
-    @property
-    def namespace(self) -> str:
-        """``tenant/namespace`` of the pattern, or of the first topic."""
-        if self.pattern is not None:
-            return self.pattern.namespace
-        return self.topics[0].removeprefix("persistent://").rpartition("/")[0]
-
-    def stored_before(self, partition: TopicPartition) -> Stored | None:
-        """What earlier runs have stored of it."""
-        return self.resume.stored.get(partition) if self.resume is not None else None
-
-    def of(self, partition: TopicPartition) -> Request:
-        """The same for one partition, where it starts by itself."""
-        if self.stretches is not None:
-            start, stop = self.stretches.get(partition, (EARLIEST, EARLIEST))
-            return replace(self, start=Point(message=start), end=Point(behind=stop))
-        if self.resume is None:
-            return self
-        before = self.stored_before(partition)
-        if before is None or before.upto == EARLIEST:
-            return replace(self, start=EARLIEST_POINT)
-        return replace(self, start=Point(message=before.upto))
-
-    def all_topics(self) -> list[str]:
-        """The topics there are now. Raises as ``TopicPattern.matches`` does."""
-        return list(dict.fromkeys([*self.topics, *(self.pattern.matches(self.connection) if self.pattern else ())]))
-
-
-@dataclass(slots=True)
-class Resolution:
-    """What a run reads."""
-
-    ranges: list[PartitionRange] = field(default_factory=list)
-    """One for each partition, also where there is nothing to read."""
-    acknowledge: set[TopicPartition] = field(default_factory=set)
-    """Where the subscription may be moved to what has been stored."""
-    gaps: list[Gap] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    missing: set[TopicPartition] = field(default_factory=set)
-    """Where the subscription is not there yet."""
-    stands: dict[TopicPartition, Position] = field(default_factory=dict)
-    """The first entry that the subscription has not acknowledged, where it is there and the broker tells."""
 
 
 def resolve(request: Request) -> Resolution:
@@ -262,9 +173,9 @@ def _resolve_partition(client: PulsarClient, request: Request, partition: TopicP
     start = _start(client, request, partition, first, behind_last, stands)
     if start.ledger < first.ledger:
         if before is not None:
-            _ledger_gone(request, resolution, partition, before.upto, first, stands)
+            ledger_gone(request, resolution, partition, before.upto, first, stands)
         elif request.start.message is not None:
-            _trimmed(request, resolution, partition, start, first)
+            trimmed(request, resolution, partition, start, first)
         start = first
     if request.end.behind is not None and request.end.behind > behind_last:
         resolution.warnings.append(
@@ -285,7 +196,7 @@ def _resolve_partition(client: PulsarClient, request: Request, partition: TopicP
 
 def _nothing_there(request: Request, resolution: Resolution, partition: TopicPartition, before: Stored | None) -> None:
     if before is None and request.start.message is not None:
-        _trimmed(request, resolution, partition, request.start.message, None)
+        trimmed(request, resolution, partition, request.start.message, None)
     empty = EARLIEST if before is None else before.upto
     resolution.ranges.append(PartitionRange(partition, empty, empty))
 
@@ -376,59 +287,3 @@ def _stop(client: PulsarClient, request: Request, partition: TopicPartition, beh
         return behind_last
     behind = _first(client, request, partition, point.time + request.allowed_disorder + 1)
     return behind_last if behind is None else min(behind, behind_last)
-
-
-def _ledger_gone(
-    request: Request,
-    resolution: Resolution,
-    partition: TopicPartition,
-    start: Position,
-    first: Position,
-    stands: Position | None,
-) -> None:
-    """The ledger in which earlier runs ended is gone, which is as it should be if it held nothing more.
-
-    The subscription kept what was not stored, unless something else moved it: a person, or the message TTL, which acts
-    on messages older than itself. That it was moved shows where it stands behind the first message that is there.
-    """
-    if stands is not None and stands > first:
-        _trimmed(request, resolution, partition, start, first)
-    elif request.connection.admin_url is None:
-        resolution.warnings.append(
-            f"{partition.name}: the ledger in which the last run ended is gone. The subscription kept what was not "
-            "stored, if no message TTL moved it; with --admin_url that is known."
-        )
-    elif request.resume is not None:
-        ttl = PulsarAdmin(request.connection).message_ttl(partition.topic)
-        if 0 < ttl <= (datetime.now(timezone.utc) - request.resume.ended).total_seconds():
-            _trimmed(request, resolution, partition, start, first, certain=False)
-
-
-def _trimmed(
-    request: Request,
-    resolution: Resolution,
-    partition: TopicPartition,
-    start: Position,
-    first: Position | None,
-    *,
-    certain: bool = True,
-) -> None:
-    there = f"the first one still there is {first}" if first is not None else "it holds none any more"
-    verb = "have" if certain else "may have"
-    said = f"{partition.name}: messages from {start} on {verb} been deleted by the broker; {there}."
-    if not request.continue_trimmed:
-        raise TrimmedError(f"{said} Start there, or give --on_trimmed=continue to go on with a gap.")
-    resolution.warnings.append(said)
-    resolution.gaps.append(Gap(partition, start, first or start, certain))
-
-
-def topic_names(topics: Iterable[str]) -> tuple[str, ...]:
-    """Full names, each once. Raises ConfigurationError for what cannot be a topic."""
-    names: Sequence[str] = [full_topic_name(topic) for topic in topics]
-    for given, name in zip(topics, names, strict=True):
-        parts = name.partition("://")[2].split("/")
-        if "://" in name.removeprefix("persistent://") or not all(parts) or name.startswith("non-persistent"):
-            raise ConfigurationError(
-                f"--topic={given}: not a topic. Give a name, tenant/namespace/name or persistent://tenant/namespace/name."
-            )
-    return tuple(dict.fromkeys(names))
