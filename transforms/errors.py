@@ -85,6 +85,10 @@ class ObjectConflictError(DestinationError):
     """The name is taken by an object with other content, which is never overwritten."""
 
 
+class ArchivedError(DestinationError):
+    """An object is in an archive class, and has to be restored before it can be read."""
+
+
 class DamagedError(DestinationError):
     """An object of a backup does not hold what its name says, or cannot be decoded."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -19,7 +18,6 @@ from transforms.cos.destination import open_store
 from transforms.cos.uploads import Uploads, results
 from transforms.cos.window_manifest import ManifestSettings, ManifestWriter, WindowOfTopic
 from transforms.cos.write_metrics import NAMESPACE
-from transforms.files.manifest import Manifest
 from transforms.files.windows_complete import (
     Came,
     Exists,
@@ -33,6 +31,7 @@ from transforms.files.windows_complete import (
 from transforms.progress import progress_of
 from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.restriction import PartitionRange
+from transforms.wall_clock import now_ms
 
 #: Of one manifest that is being written, about; what is listed of a window is not known before.
 _MANIFEST_BYTES = 1 << 16
@@ -140,7 +139,8 @@ class _WriteManifests(beam.DoFn):  # type: ignore[misc]
 
     def start_bundle(self) -> None:
         self._uploads.begin()
-        self._writing: list[Future[Manifest | None]] = []
+        self._writing: list[Future[bool]] = []
+        self._last: dict[tuple[str, int], Future[Any]] = {}
 
     def process(self, element: ToldOfTopic, state: Any = beam.DoFn.StateParam(WINDOWS)) -> None:
         topic, encoded = element
@@ -163,22 +163,29 @@ class _WriteManifests(beam.DoFn):  # type: ignore[misc]
         except Exception as error:
             progress_of(self._settings.run).failed(error)
             raise
-        self._written.inc(sum(manifest is not None for manifest in written))
+        self._written.inc(sum(written))
 
     def _write(self, topic: str, windows: TopicWindows) -> None:
         if windows.begins and not self._bounded:
             since = windows.complete - _LOOK_BACK
-            windows.add(self._writer.stored_windows(topic, since, min(int(time.time() * 1000), since + _MOST_LOOKED)))
+            windows.add(self._writer.stored_windows(topic, since, min(now_ms(), since + _MOST_LOOKED)))
         size = self._settings.layout.granularity * 1000
-        ready = windows.ready(size, late_at_end=self._bounded, at_least=_AT_ONCE)
+        at_least = _AT_ONCE if _files.has_room() else 1
+        ready = windows.ready(size, late_at_end=self._bounded, at_least=at_least)
         read = windows.read(topic) if ready else ()
         for window in ready:
             wanted = WindowOfTopic(topic, window, windows.unpartitioned, read, gaps_found(topic, windows.gaps))
-            writing = self._uploads.submit(_MANIFEST_BYTES, partial(self._writer.write, wanted))
+            # Of a window again behind the one that is being written: the store need not tell them apart.
+            ahead = [self._last[topic, window]] if (topic, window) in self._last else []
+            writing = self._uploads.submit(_MANIFEST_BYTES, partial(self._is_written, wanted), after=ahead)
+            self._last[topic, window] = writing
             self._writing.append(writing)
             # Gaps are in one manifest, and which one is known when it is written: some windows need none.
-            if wanted.gaps and writing.result() is not None:
+            if wanted.gaps and writing.result():
                 windows.gaps = ()
+
+    def _is_written(self, wanted: WindowOfTopic) -> bool:
+        return self._writer.write(wanted) is not None
 
 
 class _KnownFiles:
@@ -194,6 +201,10 @@ class _KnownFiles:
                 self._files[run, file.key] = file
             while len(self._files) > _FILES_KEPT:
                 self._files.popitem(last=False)
+
+    def has_room(self) -> bool:
+        """Whether what is waited for now is still known later."""
+        return len(self._files) < _FILES_KEPT // 2
 
     def get(self, run: str, key: str) -> FileFacts | None:
         with self._lock:

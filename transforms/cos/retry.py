@@ -17,7 +17,7 @@ from typing import TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
 from transforms.cos.together import pause
-from transforms.errors import AccessError, BackupError, DestinationError
+from transforms.errors import AccessError, ArchivedError, BackupError, DestinationError
 
 _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -137,6 +137,11 @@ def explain(failure: Failure, place: Place) -> BackupError:
     if failure.code == NO_KEY:
         return AccessError(failure.message)
     facts = f"({failure.operation} on {target}: {failure})"
+    if failure.code == "InvalidObjectState":
+        return ArchivedError(
+            f"{target} is archived: restore it in COS's console to read it, and leave _manifest-* out of the lifecycle "
+            f"rule. {facts}"
+        )
     access = _access_problem(failure, place, target)
     if access is not None:
         return AccessError(f"{access} {facts}")

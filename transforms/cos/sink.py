@@ -32,8 +32,9 @@ from transforms.files.roll import FinishedFile, Limits, PartitionFiles, Roller, 
 from transforms.files.state import decode_state, encode_state
 from transforms.files.windows_complete import Came, FileFacts, encode_told
 from transforms.progress import progress_of
-from transforms.pulsar.messages import FOREVER, MessageBatch, Seal, TopicPartition
+from transforms.pulsar.messages import FOREVER, NO_WINDOW, MessageBatch, Seal, TopicPartition
 from transforms.pulsar.positions import Position
+from transforms.wall_clock import now_ms
 
 PARTITIONS, POSITIONS, TOLD, SCHEMAS = "partitions", "positions", "told", "schemas"
 
@@ -257,7 +258,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         came.last, came.messages = state.last, state.messages
         if isinstance(value, Records):
             before.add(value.window)
-        elif isinstance(value, SealMark):
+        elif isinstance(value, SealMark) and _is_true(value):
             came.sealed = max(came.sealed, value.before)
         came.windows |= before.difference(window for window, _ in state.files)
 
@@ -279,6 +280,8 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
             roller.add(value)
         elif isinstance(value, SealMark):
             roller.seal(value.before, self._window_size)
+            if _is_true(value):
+                roller.seal_ahead(now_ms())
             state.settled = value.position
         self._metrics.took(stored=state.stored - before[0], quarantined=state.quarantined - before[1])
         self._spool(partition, state, roller)
@@ -362,3 +365,11 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         seconds = time.monotonic() - began
         _log.info("%s", written.sentence(seconds), extra={"fields": written.fields(seconds)})
         return written, seconds
+
+
+def _is_true(seal: SealMark) -> bool:
+    """Whether the partition has come that far.
+
+    A seal in the future says only that there were too many open windows, of which it closes the oldest.
+    """
+    return seal.before == FOREVER or NO_WINDOW < seal.before <= now_ms()

@@ -20,7 +20,7 @@ from transforms.cos.object_metadata import publish_times
 from transforms.cos.store import ObjectStore, StoredSize
 from transforms.cos.stored_files import QUARANTINE
 from transforms.cos.together import as_part
-from transforms.errors import DamagedError, ObjectConflictError
+from transforms.errors import ArchivedError, DamagedError, ObjectConflictError
 from transforms.files.decode import read_records
 from transforms.files.manifest import (
     GapFound,
@@ -105,8 +105,16 @@ class ManifestWriter:
         """Write the manifest of what stands there and no manifest names; None, and nothing written, where all is named.
 
         A manifest that cannot be decoded counts as lost: what it named is named again. An object that cannot be decoded
-        is named by none. Both are logged. Raises DestinationError and AccessError as the store does.
+        is named by none. Where one of them is archived, nothing is written, and what came late stays unnamed. All of
+        that is logged. Raises DestinationError and AccessError as the store does.
         """
+        try:
+            return self._write(wanted)
+        except ArchivedError as error:
+            _log.warning("A window gets no further manifest, and what came late for it is named by none. %s", error)
+            return None
+
+    def _write(self, wanted: WindowOfTopic) -> Manifest | None:
         reason: ObjectConflictError | None = None
         for _ in range(_ROUNDS):
             named = self._named(wanted)

@@ -198,6 +198,16 @@ class Roller:
             if key[0] + window_size <= before:
                 self._cut(key)
 
+    def seal_ahead(self, now: int) -> None:
+        """Cut every file whose window has not begun at ``now``: nobody waits until it ends, which may be in 2099.
+
+        Its messages come from a clock that is ahead, or have such event times. While its file is open, nothing behind
+        its first message can be acknowledged.
+        """
+        for key in sorted(self._state.files, key=_order_of_lanes):
+            if key[0] > now:
+                self._cut(key)
+
     def replace(self, key: tuple[int, str], pieces: list[Records]) -> None:
         """Put other pieces in the place of the records of an open file, some of which have been packed."""
         waiting = self._loaded()

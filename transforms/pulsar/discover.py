@@ -18,12 +18,12 @@ from apache_beam.utils.timestamp import Duration
 
 from transforms.errors import BackupError
 from transforms.pulsar.ends import partition_ends, partitions_of
-from transforms.pulsar.feed import now_ms
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import EARLIEST, LATEST, Position
 from transforms.pulsar.request import Request
 from transforms.pulsar.restriction import PartitionRange
 from transforms.pulsar.source import advance
+from transforms.wall_clock import now_ms
 
 _log = logging.getLogger(__name__)
 

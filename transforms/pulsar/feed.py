@@ -22,6 +22,7 @@ from transforms.pulsar.pace import PROMPT_SECONDS, Pace
 from transforms.pulsar.portion import Portion
 from transforms.pulsar.positions import Position
 from transforms.pulsar.seen_end import SeenEnd
+from transforms.wall_clock import now_ms
 
 _log = logging.getLogger(__name__)
 
@@ -431,11 +432,6 @@ class PartitionFeed:
 
         with self._changed:
             return self._changed.wait_for(may, _WATCH_SECONDS)
-
-
-def now_ms() -> int:
-    """The wall clock."""
-    return time.time_ns() // 1_000_000
 
 
 def _before(position: Position) -> _Place:

@@ -8,11 +8,11 @@ from typing import Any
 
 from apache_beam.metrics import Metrics
 
-from transforms.pulsar.feed import now_ms
 from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.portion import Portion
 from transforms.pulsar.positions import Position
+from transforms.wall_clock import now_ms
 
 NAMESPACE = "tdmq_backup"
 #: Gaps of a worker that are counted by name too: a stream that is too slow for its retention meets one after the other.

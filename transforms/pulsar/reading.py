@@ -11,7 +11,6 @@ from apache_beam.utils.timestamp import Duration
 
 from transforms.memory import RECORD_BYTES
 from transforms.progress import progress_of
-from transforms.pulsar.feed import now_ms
 from transforms.pulsar.feeds import ReadSettings, leased
 from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.messages import FOREVER, NO_WINDOW, MessageBatch, Seal, TopicPartition
@@ -21,6 +20,7 @@ from transforms.pulsar.read_metrics import ReadMetrics
 from transforms.pulsar.restriction import Claim, ReadRange
 from transforms.pulsar.turns import Turns
 from transforms.pulsar.windows import MAX_TIME, WindowRule, WindowTracker
+from transforms.wall_clock import now_ms
 
 #: A slice is what one call of ``process`` yields. Its output has no backpressure on some runners, so it is bounded.
 SLICE_SECONDS = 0.5

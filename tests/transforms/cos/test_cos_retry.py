@@ -15,7 +15,7 @@ from transforms.cos.retry import (
     explain,
     may_have_happened,
 )
-from transforms.errors import AccessError, BackupError, DestinationError
+from transforms.errors import AccessError, ArchivedError, BackupError, DestinationError
 
 PLACE = Place("backup-1250000000", "ap-guangzhou", None, "file:/etc/cos.json")
 QUICK = RetryPolicy(deadline=0.05, first_wait=0.001, longest_wait=0.002)
@@ -95,6 +95,7 @@ def test_which_failures_leave_open_whether_it_was_done(given_failure, possible):
         (failure(403, "RequestTimeTooSkewed"), AccessError, "clock differs"),
         (failure(403, "AccessDenied"), AccessError, "Grant it name/cos:PutObject"),
         (failure(403), AccessError, "Grant it name/cos:PutObject"),
+        (failure(403, "InvalidObjectState"), ArchivedError, "is archived: restore it"),
         (failure(400, operation="HeadObject"), AccessError, "without a reason.*has expired, or may.*cos:HeadObject"),
         (failure(403, operation="HeadObject"), AccessError, "without a reason.*has expired, or may.*cos:HeadObject"),
         (failure(400, "EntityTooLarge"), DestinationError, "no object of that size"),

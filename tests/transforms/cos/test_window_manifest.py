@@ -13,7 +13,7 @@ from transforms.cos.destination import parse_destination
 from transforms.cos.folder_store import FolderStore
 from transforms.cos.object_metadata import NAMES, metadata_of
 from transforms.cos.window_manifest import ManifestSettings, ManifestWriter, WindowOfTopic
-from transforms.errors import AccessError
+from transforms.errors import AccessError, ArchivedError
 from transforms.files.manifest import GapFound, Manifest, PartitionRead, from_json, moment
 from transforms.files.naming import DEFAULT_PATH, QUARANTINE_LANE
 from transforms.files.roll import OpenFile
@@ -231,3 +231,19 @@ def test_the_metadata_of_an_object_fits_into_what_is_kept_free_for_it():
     metadata = metadata_of(file, 2**64 - 1) | {"content-crc64": str(2**64 - 1)}
     assert metadata.keys() == NAMES
     assert sum(len(f"x-cos-meta-{name}{value}") for name, value in metadata.items()) <= 512
+
+
+def test_an_archived_manifest_leaves_what_came_late_unnamed_and_ends_nothing(any_store, monkeypatch, caplog):
+    put_file(any_store, 0)
+    assert writer(any_store).write(WANTED) is not None
+    put_file(any_store, 10)
+
+    def archived(key, *_):
+        raise ArchivedError(f"{key} is archived")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(any_store, "read", archived)
+        assert writer(any_store).write(WANTED) is None
+    assert "gets no further manifest" in caplog.text
+    assert writer(any_store).write(WANTED) is not None
+    assert len(names(stored(any_store, 1))) == 1

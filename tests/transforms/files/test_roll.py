@@ -327,6 +327,17 @@ def test_what_is_done_is_all_before_the_oldest_open_file():
     assert state.done == Position(1, 3)
 
 
+def test_a_window_that_has_not_begun_is_not_waited_for():
+    state = PartitionFiles()
+    roller = Roller(state, Limits(), lambda *_: (), lambda: [])
+    for entry, window in enumerate((4_070_908_800_000, 0, 60_000)):
+        roller.add(records_of([Message(Position(1, entry), window, "", 3)]))
+    roller.seal(60_000, 60_000)
+    roller.seal_ahead(now=60_000)
+    assert [file.file.window for file in roller.finished] == [0, 4_070_908_800_000]
+    assert [window for window, _ in state.files] == [60_000]
+
+
 def test_elements_and_state_have_a_stable_encoding():
     """What waits in a runner's state is read by newer builds. If this fails, old savepoints are lost: add a version."""
     records = records_of([Message(Position(1, 2, 3), 60_000, "v000007", 3)])
