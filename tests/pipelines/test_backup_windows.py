@@ -37,7 +37,7 @@ def test_one_producer_in_the_year_2099_makes_nobody_late(broker, topic, bucket):
     sent = sent_at(broker, name, times)
     backup(broker, name, bucket)
     assert_holds(messages_in(bucket), sent)
-    # Its clock opens one window of its own. Those of the others are cut by it once at most, and not at each message; its
+    # Its clock opens one window of its own. Those of the others are cut by it once at most, not at each message; its
     # own, which nobody waits for, with them.
     windows = {(time - time % (5 * MINUTE)) for time in times}
     assert len(windows) <= len(read_files(bucket)) <= len(windows) + 2
