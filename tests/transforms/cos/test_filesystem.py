@@ -202,6 +202,33 @@ def test_files_are_copied_and_renamed_and_folders_deleted(files, server):
     assert files.exists(f"{ROOT}/2")
 
 
+def test_renaming_deletes_nothing_but_what_was_copied_elsewhere(files, server, bucket, monkeypatch):
+    kept = ["a/", "a//x", "a/old/y", "a/x", f"a/{BACKUP_FILE}"]
+    for key in kept:
+        bucket.put(key, key.encode(), "")
+    for source, destination in [
+        ("a/", "a/old/"), ("a/", "a/old"), ("a/", "a/"), ("a/", "a"), ("a/x", "a/x"), (f"a/{BACKUP_FILE}",) * 2,
+    ]:  # fmt: skip
+        with pytest.raises(BeamIOError, match="that is itself, or below it"):
+            files.rename([f"{ROOT}/{source}"], [f"{ROOT}/{destination}"])
+    with pytest.raises(BeamIOError, match="names a bucket and no object"):
+        files.rename([f"{ROOT}/"], [f"{ROOT}/all/"])
+    assert server.stored_keys(TEST_BUCKET) == sorted(kept)
+    copy = Bucket.copy
+
+    def written_to_meanwhile(self, key, source, source_key):
+        copy(self, key, source, source_key)
+        bucket.put("a/new", b"new", "")
+
+    monkeypatch.setattr(Bucket, "copy", written_to_meanwhile)
+    # A folder's marker is an object like others, and two slashes are no slash.
+    files.rename([f"{ROOT}/a/"], [f"{ROOT}/ab/"])
+    assert server.stored_keys(TEST_BUCKET) == sorted(["a/new", *(key.replace("a/", "ab/", 1) for key in kept)])
+    assert server.stored_bytes(TEST_BUCKET, "ab//x") == b"a//x"
+    files.copy([f"{ROOT}/ab/"], [f"{ROOT}/ab/old/"])
+    assert server.stored_bytes(TEST_BUCKET, "ab/old//x") == b"a//x"
+
+
 def test_a_file_of_a_backup_is_not_replaced_by_other_content(files, server, bucket):
     write(files, f"{ROOT}/b/{BACKUP_FILE}", b"one")
     write(files, f"{ROOT}/b/{BACKUP_FILE}", b"one")
