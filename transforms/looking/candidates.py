@@ -160,7 +160,13 @@ class Candidates:
         if not topics or "" in outermost:
             # All areas are below the prefix itself.
             return [_Stretch(areas[0] if len(areas) == 1 else "")]
-        return [self._stretch(area, below, begun[below]) for area in areas for below in sorted(outermost)]
+        # One topic's dates bound nothing where those of another come in between: orders-2026…, orders-eu-2026…
+        alone = {below for below in outermost if not any(one != below and one.startswith(below) for one in begun)}
+        return [
+            self._stretch(area, below, begun[below]) if below in alone else _Stretch(area + below)
+            for area in areas
+            for below in sorted(outermost)
+        ]
 
     def _stretch(self, area: str, below: str, topic: str) -> _Stretch:
         template = self._folders.template

@@ -125,6 +125,21 @@ def test_a_listing_begins_and_ends_near_the_time_that_is_asked_for(tmp_path):
     assert look(store, Selection((ORDERS,), since=middle), template=weekly)[0].listed == 60
 
 
+def test_a_topic_whose_folders_begin_as_those_of_another_is_found_beside_it(tmp_path):
+    store, template = FolderStore(tmp_path), "{cluster}/{namespace}/{topic}-%Y-%m-%d/"
+    topics = [f"persistent://shop/web/orders{end}" for end in ("", "-eu", "-2", "-2026-11-23")]
+    backups = [
+        make_backup(store, "b/", topic=topic, template=template, windows=1, partitions=1, files=1) for topic in topics
+    ]
+    day = 24 * 3600 * 1000
+    for topic, backup in zip(topics, backups, strict=True):
+        selection = Selection((ORDERS, parse_topic(topic)), since=START - day, until=START + day)
+        keys = [file.key for file in look(store, selection, template=template)[1]]
+        # Names alone may not tell the two apart from others: their records do.
+        assert {*backups[0].objects, *backup.objects} <= set(keys)
+        assert keys == sorted(set(keys))
+
+
 times = st.none() | st.integers(START - WINDOW, START + 10 * WINDOW)
 ids = st.none() | st.tuples(st.integers(0, 160), st.integers(1, 30)).map(
     lambda found: (Position(5, found[0]), Position(5, found[0] + found[1]))
