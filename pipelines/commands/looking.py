@@ -54,7 +54,8 @@ WindowBy = Annotated[
     typer.Option(
         "--window-by",
         metavar="RULE",
-        help="That of the backup: publish_time or event_time. Unless given, run records tell it, else publish_time.",
+        help="That of the backup: publish_time or event_time. Unless given, run records of the topics tell it, else "
+        "publish_time is assumed, and said.",
     ),
 ]
 Quarantine = Annotated[bool, typer.Option("--quarantine", help="Look at what is in quarantine, and at nothing else.")]
@@ -174,7 +175,10 @@ def is_object(place: str) -> bool:
 
 
 def candidates(backup: Backup, selection: Selection, path_template: str, window_by: str | None) -> Candidates:
-    """The objects that may hold what is asked for. Raises ConfigurationError."""
+    """The objects that may hold what is asked for. Raises ConfigurationError.
+
+    Says it on stderr where windows are taken to be by publish time, and nothing tells whether they are.
+    """
     from transforms.errors import ConfigurationError
     from transforms.looking.candidates import Candidates, windows_by_event_time
 
@@ -183,7 +187,14 @@ def candidates(backup: Backup, selection: Selection, path_template: str, window_
     folders = folders_of(path_template)
     by_event_time = window_by == "event_time"
     if window_by is None and selection.by_time:
-        by_event_time = windows_by_event_time(backup.store, backup.prefix, selection.since)
+        told_by_records = windows_by_event_time(backup.store, backup.prefix, selection)
+        by_event_time = bool(told_by_records)
+        if told_by_records is None:
+            print(
+                "Run records do not tell by what time all of these windows are: publish time is assumed. Where it is "
+                "event time, messages are missed: give --window-by=event_time, or publish_time to be told no more.",
+                file=sys.stderr,
+            )
     return Candidates(backup.store, backup.prefix, selection, folders, by_event_time=by_event_time)
 
 

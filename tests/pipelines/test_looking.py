@@ -169,6 +169,27 @@ def test_find_reads_as_few_objects_as_names_and_manifests_allow(look, made, serv
     assert missing.stderr == "0 found: 56 objects listed, 0 manifests and 0 objects read.\n"
 
 
+def test_by_what_time_windows_are_is_looked_up_or_said_to_be_assumed(tmp_path):
+    store = FolderStore(tmp_path)
+    options = {"windows": 1, "partitions": 1, "files": 1}
+    for number in range(6):
+        make_backup(store, topic=f"persistent://shop/web/other-{number}", run_id=f"0000000{number}", **options)
+    # Published an hour behind the begin of its window.
+    make_backup(store, topic="persistent://shop/web/streamed", window_by=None, shift=3600_000, **options)
+    make_backup(store, window_by="event_time", shift=3600_000, run_id="90000000", **options)
+    time = ("--from=2026-11-22T10:40:00Z", "--json")
+    for topic, given, count, assumed in [
+        ("orders", [], 10, False),
+        ("streamed", [], 0, True),
+        ("streamed", ["--window-by=event_time"], 10, False),
+        ("streamed", ["--window-by=publish_time"], 0, False),
+    ]:
+        done = CliRunner().invoke(cli.app, ["cat", str(tmp_path), f"--topic=shop/web/{topic}", *time, *given])
+        assert (done.exit_code, len(done.stdout.splitlines())) == (0, count)
+        assert ("publish time is assumed" in done.stderr, "--window-by=event_time" in done.stderr) == (assumed,) * 2
+        assert len(done.stderr.splitlines()) == assumed
+
+
 def test_what_is_damaged_is_told_behind_what_was_read(tmp_path):
     make_backup(FolderStore(tmp_path), windows=1, partitions=1, files=1)
     (file,) = tmp_path.rglob("*.avro")

@@ -1,11 +1,14 @@
 """A bucket for people's own files: any name may be written again, copied and deleted, as file systems have it.
 
 Backups are written by ``CosStore``, which never overwrites; and here too, an object whose name is that of a backup's
-file or manifest is not replaced by other content.
+file, manifest or run record is not replaced by other content.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -19,13 +22,16 @@ from transforms.cos.cos_store import read_head, require_crc
 from transforms.cos.destination import Destination, new_client
 from transforms.cos.retry import Failure, Place, RequestFailed, RetryPolicy, explain
 from transforms.cos.store import ObjectHead
-from transforms.errors import DestinationError, ObjectConflictError
+from transforms.errors import AccessError, BackupError, DestinationError, ObjectConflictError
 from transforms.files.manifest import parse_manifest_name
 from transforms.files.naming import parse_name
 
+_logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
+#: COS ignores it where versioning was ever on: see _may_overwrite.
 _FORBID_OVERWRITE: Final = {"x-cos-forbid-overwrite": "true"}
+_RUN_RECORD: Final = re.compile(r"(?:.*/)?_runs/[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\.json", re.DOTALL)
 
 
 class Entry(NamedTuple):
@@ -41,13 +47,16 @@ class Entry(NamedTuple):
 class Bucket:
     """Requests to one bucket, tried again as its destination says. Thread-safe; made on the worker, not picklable.
 
-    Every method raises DestinationError, or AccessError where it is a matter of permission.
+    Every method raises DestinationError, or AccessError where it is a matter of permission. Where versioning is or was
+    on, COS does not refuse to overwrite: there a name of a backup is looked at before it is written, which two writers
+    at the same instant can pass.
     """
 
     def __init__(self, client: CosClient, place: Place, policy: RetryPolicy | None = None) -> None:
         self._client = client
         self._place = place
         self._policy = policy or RetryPolicy()
+        self._versioned: bool | None = None
 
     def url(self, key: str) -> str:
         """What errors call an object."""
@@ -102,7 +111,7 @@ class Bucket:
         try:
             return self._call(lambda: self._client.initiate(key, headers))
         except RequestFailed as failed:
-            raise self._conflict(key, failed) from None
+            raise self._conflict(key, failed, self.head(key)) from None
 
     def upload_part(self, key: str, upload: str, number: int, body: bytes) -> str:
         """Upload a part, counted from 1; gives its ETag."""
@@ -124,7 +133,10 @@ class Bucket:
         def attempt() -> None:
             require_crc("CompleteMultipartUpload", key, crc, self._client.complete(key, upload, etags, _guard(key)))
 
-        self._settled(key, crc, attempt)
+        if not self._settled(key, crc, attempt):
+            # An equal object was there before, and what the parts hold would be stored for good.
+            with contextlib.suppress(BackupError):
+                self.abort(key, upload)
 
     def abort(self, key: str, upload: str) -> None:
         """End a multipart upload without an object. One that has ended already is no error."""
@@ -148,21 +160,45 @@ class Bucket:
         """Delete an object. One that is not there is no error."""
         self._call(lambda: self._client.delete(key))
 
-    def _settled(self, key: str, crc: int | None, attempt: Callable[[], object]) -> None:
-        """Make a request that creates an object; after a lost answer it has succeeded if that object stands there."""
+    def _settled(self, key: str, crc: int | None, attempt: Callable[[], object]) -> bool:
+        """Make a request that creates an object; after a lost answer it has succeeded if that object stands there.
+
+        False where an equal one is found instead.
+        """
+        if _guard(key) and self._may_overwrite():
+            head = self.head(key)
+            if head is not None:
+                if _is_equal(head, crc):
+                    return False
+                raise self._taken(key)
         try:
             self._call(attempt)
         except RequestFailed as failed:
             head = self.head(key)
-            if head is None or crc is None or head.crc64 != crc:
-                raise self._conflict(key, failed) from None
+            if not _is_equal(head, crc):
+                raise self._conflict(key, failed, head) from None
+            return False
+        return True
 
-    def _conflict(self, key: str, failed: RequestFailed) -> DestinationError:
-        if _guard(key):
-            return ObjectConflictError(
-                f"{self.url(key)} has the name of a file of a backup, and stands there with other content. Those are "
-                "never overwritten: use another name."
-            )
+    def _may_overwrite(self) -> bool:
+        """Tell whether COS ignores forbid-overwrite in this bucket; asked until known, assumed where we may not ask."""
+        if self._versioned is None:
+            try:
+                self._versioned = self._call(self._client.was_versioned)
+            except AccessError:
+                _logger.info("May not ask whether %s is versioned: looking before writes to a backup", self._place)
+                self._versioned = True
+        return self._versioned
+
+    def _taken(self, key: str) -> ObjectConflictError:
+        return ObjectConflictError(
+            f"{self.url(key)} has the name of a file of a backup, and an object stands there already. Those are never "
+            "overwritten: use another name."
+        )
+
+    def _conflict(self, key: str, failed: RequestFailed, head: ObjectHead | None) -> DestinationError:
+        if _guard(key) and head is not None:
+            return self._taken(key)
         error = explain(failed.failure, self._place)
         return error if isinstance(error, DestinationError) else DestinationError(str(error))
 
@@ -187,7 +223,11 @@ def open_bucket(destination: Destination) -> Bucket:
 
 def _guard(key: str) -> Mapping[str, str]:
     base = key.rpartition("/")[2]
-    return _FORBID_OVERWRITE if parse_name(base) or parse_manifest_name(base) else {}
+    return _FORBID_OVERWRITE if parse_name(base) or parse_manifest_name(base) or _RUN_RECORD.fullmatch(key) else {}
+
+
+def _is_equal(head: ObjectHead | None, crc: int | None) -> bool:
+    return head is not None and crc is not None and head.crc64 == crc
 
 
 def _moment(text: str) -> float:

@@ -60,8 +60,8 @@ class CosFileSystem(FileSystem):  # type: ignore[misc]
 
     Files appear whole when they are closed, and replace what had their name; but nothing that has the name of a file
     or a manifest of a backup is replaced by other content. ``copy`` and ``rename`` take 5 GB a file at most, and
-    buckets of one region; ``rename`` copies and deletes, so it is not one step. Deleting a path that ends with ``/``
-    deletes all that is below it.
+    buckets of one region; ``rename`` copies and deletes what was copied, so it is not one step. Deleting a path that
+    ends with ``/`` deletes all that is below it.
     """
 
     def __init__(self, pipeline_options: Any) -> None:
@@ -119,11 +119,17 @@ class CosFileSystem(FileSystem):  # type: ignore[misc]
         self._for_each(_pairs(source_file_names, destination_file_names), self._copy)
 
     def rename(self, source_file_names: Sequence[str], destination_file_names: Sequence[str]) -> None:
-        """Copy files, and delete the sources."""
+        """Copy files, and delete those that were copied; what comes to stand below a source meanwhile is left.
+
+        A source that is its own destination, or would be moved to below itself, is an error.
+        """
 
         def move(source: str, destination: str) -> None:
-            self._copy(source, destination)
-            self._delete(source)
+            self._place(source)
+            if _lands_on_itself(source, destination):
+                raise ConfigurationError(f"{source} cannot be renamed to {destination}: that is itself, or below it.")
+            for bucket, key in self._copy(source, destination):
+                bucket.delete(key)
 
         self._for_each(_pairs(source_file_names, destination_file_names), move)
 
@@ -158,20 +164,26 @@ class CosFileSystem(FileSystem):  # type: ignore[misc]
         """Delete files; with a path that ends with ``/``, all that is below it. What is not there is no error."""
         self._for_each([(path,) for path in paths], self._delete)
 
-    def _copy(self, source: str, destination: str) -> None:
+    def _copy(self, source: str, destination: str) -> list[tuple[Bucket, str]]:
+        """Copy a file, or all that is below a path; gives the files that were copied."""
         if not source.endswith("/"):
-            (bucket, key), (target, target_key) = self._place(source), self._place(destination)
-            target.copy(target_key, bucket, key)
-            return
-        for file in list(self._list(source)):
-            self._copy(file.path, self.join(destination, file.path[len(source) :]))
+            return [self._copy_one(source, destination)]
+        below = _as_folder(destination)
+        # To the end first: copies may come to stand below the source.
+        return [self._copy_one(file.path, below + file.path[len(source) :]) for file in list(self._list(source))]
+
+    def _copy_one(self, source: str, destination: str) -> tuple[Bucket, str]:
+        """Copy one object, also one whose name ends with a slash, as consoles write it for a folder."""
+        (bucket, key), (target, target_key) = self._place(source), self._place(destination)
+        target.copy(target_key, bucket, key)
+        return bucket, key
 
     def _delete(self, path: str) -> None:
         bucket, key = self._place(path)
         for each in [entry.key for entry in bucket.list(key)] if path.endswith("/") else [key]:
             bucket.delete(each)
 
-    def _for_each(self, arguments: Iterable[tuple[str, ...]], act: Callable[..., None]) -> None:
+    def _for_each(self, arguments: Iterable[tuple[str, ...]], act: Callable[..., object]) -> None:
         """Act on each, whatever becomes of the others; raises one CosIOError for all that failed."""
         failed: dict[Any, Exception] = {}
         for each in arguments:
@@ -222,6 +234,15 @@ def _pairs(sources: Sequence[str], destinations: Sequence[str]) -> list[tuple[st
     if len(sources) != len(destinations):
         raise CosIOError(f"There are {len(sources)} files and {len(destinations)} names for them.")
     return list(zip(sources, destinations, strict=True))
+
+
+def _as_folder(path: str) -> str:
+    return path if path.endswith("/") else f"{path}/"
+
+
+def _lands_on_itself(source: str, destination: str) -> bool:
+    """Whether a file, or one of those below a path, would be renamed to what is to be deleted."""
+    return _as_folder(destination).startswith(source) if source.endswith("/") else destination == source
 
 
 def _require_scheme(path: str) -> str:

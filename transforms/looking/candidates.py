@@ -27,7 +27,7 @@ _CHRONOLOGICAL: Final = ("Y", "Ym", "Ymd", "YmdH", "YmdHM", "YmdHMS", "Yj", "YjH
 _MARGIN: Final = 48 * 3600 * 1000
 _LATEST: Final = round(datetime(9999, 12, 30, tzinfo=timezone.utc).timestamp()) * 1000
 #: Run records that are looked at for the rule of windows.
-_RECORDS: Final = 5
+_RECORDS: Final = 100
 
 
 class _Stretch(NamedTuple):
@@ -160,7 +160,13 @@ class Candidates:
         if not topics or "" in outermost:
             # All areas are below the prefix itself.
             return [_Stretch(areas[0] if len(areas) == 1 else "")]
-        return [self._stretch(area, below, begun[below]) for area in areas for below in sorted(outermost)]
+        # One topic's dates bound nothing where those of another come in between: orders-2026…, orders-eu-2026…
+        alone = {below for below in outermost if not any(one != below and one.startswith(below) for one in begun)}
+        return [
+            self._stretch(area, below, begun[below]) if below in alone else _Stretch(area + below)
+            for area in areas
+            for below in sorted(outermost)
+        ]
 
     def _stretch(self, area: str, below: str, topic: str) -> _Stretch:
         template = self._folders.template
@@ -183,19 +189,30 @@ def _times(file: StoredFile) -> tuple[int, int]:
     return file.name.window, file.name.window + file.name.granularity * 1000 - 1
 
 
-def windows_by_event_time(store: ObjectStore, prefix: str, since: int | None) -> bool:
-    """Whether windows are of event times, as the records of the first runs that began after ``since`` say it.
+def windows_by_event_time(store: ObjectStore, prefix: str, selection: Selection) -> bool | None:
+    """Whether windows are of event times, as the records of the first runs that began in the time asked for say it.
 
-    False where no run record tells.
+    Of each topic that is asked for, the first record that names it counts; if none is asked for, every record. None
+    where they do not tell: a topic has no record among the first 100, or there are more of them than that.
     """
     runs = prefix + RUNS
+    since = selection.since
     after = "" if since is None else f"{runs}{datetime.fromtimestamp(min(since, _LATEST) / 1000, timezone.utc):%Y%m%dT}"
-    for found in itertools.islice(store.list_objects(runs, after), _RECORDS):
+    untold = {topic.topic for topic in selection.topics}
+    any_topic, told = not untold, False
+    records = store.list_objects(runs, after)
+    for found in itertools.islice(records, _RECORDS):
         try:
             record = from_json(RunRecord, b"".join(store.read(found.key)), found.key)
         except DamagedError as error:
             _logger.warning("%s", error)
             continue
-        if record.window_by == "event_time":
-            return True
-    return False
+        of_record = {each.topic for each in record.read}
+        if any_topic or untold & of_record:
+            if record.window_by == "event_time":
+                return True
+            told = True
+            untold -= of_record
+            if not any_topic and not untold:
+                return False
+    return False if any_topic and told and next(records, None) is None else None

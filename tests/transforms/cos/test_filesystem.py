@@ -202,22 +202,76 @@ def test_files_are_copied_and_renamed_and_folders_deleted(files, server):
     assert files.exists(f"{ROOT}/2")
 
 
-def test_a_file_of_a_backup_is_not_replaced_by_other_content(files, server, bucket):
-    write(files, f"{ROOT}/b/{BACKUP_FILE}", b"one")
-    write(files, f"{ROOT}/b/{BACKUP_FILE}", b"one")
+def test_renaming_deletes_nothing_but_what_was_copied_elsewhere(files, server, bucket, monkeypatch):
+    kept = ["a/", "a//x", "a/old/y", "a/x", f"a/{BACKUP_FILE}"]
+    for key in kept:
+        bucket.put(key, key.encode(), "")
+    for source, destination in [
+        ("a/", "a/old/"), ("a/", "a/old"), ("a/", "a/"), ("a/", "a"), ("a/x", "a/x"), (f"a/{BACKUP_FILE}",) * 2,
+    ]:  # fmt: skip
+        with pytest.raises(BeamIOError, match="that is itself, or below it"):
+            files.rename([f"{ROOT}/{source}"], [f"{ROOT}/{destination}"])
+    with pytest.raises(BeamIOError, match="names a bucket and no object"):
+        files.rename([f"{ROOT}/"], [f"{ROOT}/all/"])
+    assert server.stored_keys(TEST_BUCKET) == sorted(kept)
+    copy = Bucket.copy
+
+    def written_to_meanwhile(self, key, source, source_key):
+        copy(self, key, source, source_key)
+        bucket.put("a/new", b"new", "")
+
+    monkeypatch.setattr(Bucket, "copy", written_to_meanwhile)
+    # A folder's marker is an object like others, and two slashes are no slash.
+    files.rename([f"{ROOT}/a/"], [f"{ROOT}/ab/"])
+    assert server.stored_keys(TEST_BUCKET) == sorted(["a/new", *(key.replace("a/", "ab/", 1) for key in kept)])
+    assert server.stored_bytes(TEST_BUCKET, "ab//x") == b"a//x"
+    files.copy([f"{ROOT}/ab/"], [f"{ROOT}/ab/old/"])
+    assert server.stored_bytes(TEST_BUCKET, "ab/old//x") == b"a//x"
+
+
+@pytest.mark.parametrize("bucket_is", ["usual", "versioned", "versioned, and not to be asked"])
+@pytest.mark.parametrize("name", [BACKUP_FILE, "_runs/20261122T094000Z-0123abcd.json"])
+def test_a_file_of_a_backup_is_not_replaced_by_other_content(files, server, bucket, monkeypatch, bucket_is, name):
+    # What is known of a bucket is kept by process.
+    monkeypatch.setattr("transforms.cos.bucket._buckets", {})
+    if bucket_is != "usual":
+        server.set_versioned(TEST_BUCKET)
+    if "asked" in bucket_is:
+        server.faults.add("access-denied", operation="GetBucketVersioning")
+    write(files, f"{ROOT}/b/{name}", b"one")
+    write(files, f"{ROOT}/b/{name}", b"one")
     write(files, f"{ROOT}/other", b"two")
     with pytest.raises(ObjectConflictError, match="never overwritten"):
-        write(files, f"{ROOT}/b/{BACKUP_FILE}", b"two")
+        write(files, f"{ROOT}/b/{name}", b"two")
     with pytest.raises(BeamIOError, match="never overwritten"):
-        files.copy([f"{ROOT}/other"], [f"{ROOT}/b/{BACKUP_FILE}"])
-    with pytest.raises(ObjectConflictError, match="never overwritten"), files.create(f"{ROOT}/b/{BACKUP_FILE}") as file:
+        files.copy([f"{ROOT}/other"], [f"{ROOT}/b/{name}"])
+    with pytest.raises(ObjectConflictError, match="never overwritten"), files.create(f"{ROOT}/b/{name}") as file:
         file.write(b"x" * (PART + 1))
-    assert server.stored_bytes(TEST_BUCKET, f"b/{BACKUP_FILE}") == b"one"
+    assert server.stored_bytes(TEST_BUCKET, f"b/{name}") == b"one"
     assert server.disk.uploads(TEST_BUCKET, "") == []
     # A copy of one, whose answer is lost.
     server.faults.add("reset-after", operation="PutObjectCopy", nth=1)
-    bucket.copy(f"c/{BACKUP_FILE}", bucket, f"b/{BACKUP_FILE}")
-    assert server.stored_bytes(TEST_BUCKET, f"c/{BACKUP_FILE}") == b"one"
+    bucket.copy(f"c/{name}", bucket, f"b/{name}")
+    assert server.stored_bytes(TEST_BUCKET, f"c/{name}") == b"one"
+
+
+def test_an_upload_of_what_a_backup_holds_already_is_ended(server, bucket):
+    server.set_versioned(TEST_BUCKET)
+    for _ in range(2):
+        with ObjectWriter(bucket, BACKUP_FILE, "") as writer:
+            writer.write(b"x" * (PART + 1))
+    assert server.requests["CompleteMultipartUpload"] == 1
+    assert server.disk.uploads(TEST_BUCKET, "") == []
+
+
+def test_an_upload_that_others_have_ended_is_not_called_a_name_that_is_taken(server, bucket):
+    server.faults.add("no-such-upload", operation="CompleteMultipartUpload")
+    with (
+        pytest.raises(DestinationError, match="404 NoSuchUpload") as caught,
+        ObjectWriter(bucket, BACKUP_FILE, "") as w,
+    ):
+        w.write(b"x" * (PART + 1))
+    assert not isinstance(caught.value, ObjectConflictError)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from fastcrc import crc64
 from tests.transforms.files.client_messages import ClientMessage
 from transforms.cos.store import ObjectStore
 from transforms.files.formats import make_format
-from transforms.files.manifest import Manifest, ManifestFile, RunRecord, moment, to_json
+from transforms.files.manifest import Manifest, ManifestFile, PartitionRead, RunRecord, moment, to_json
 from transforms.files.naming import Layout, StoredRun
 from transforms.pulsar.messages import MessageBatch, TopicPartition
 from transforms.pulsar.positions import Position
@@ -67,6 +67,7 @@ def make_backup(
     window_by: str | None = "publish_time",
     template: str | None = None,
     shift: int = 0,
+    run_id: str = "00000000",
 ) -> Backup:
     """Put into each window of each partition some files of some messages; seven keys, ids that go on and on.
 
@@ -121,10 +122,15 @@ def make_backup(
             store.put(f"{folder}{manifest.name}", to_json(manifest), {})
     if window_by is not None:
         ended = moment(START + windows * GRANULARITY * 1000)
+        total = windows * files * messages
+        read = tuple(
+            PartitionRead(topic=topic, partition=index, start=Position(5, 0), stop=Position(5, total), messages=total)
+            for index in range(partitions)
+        )
         record = RunRecord(
-            run=f"{ended:%Y%m%dT%H%M%SZ}-00000000", started=ended, ended=ended, path_template=layout.template,
+            run=f"{ended:%Y%m%dT%H%M%SZ}-{run_id}", started=ended, ended=ended, path_template=layout.template,
             timezone="UTC", granularity=GRANULARITY, format=kind[0], payload="bytes", window_by=window_by,
-            files=len(made.objects), bytes=0, read=(),
+            files=len(made.objects), bytes=0, read=read,
         )  # fmt: skip
         store.put(f"{prefix}_runs/{record.run}.json", to_json(record), {})
     return made

@@ -74,14 +74,33 @@ def test_publish_times_rule_out_windows_and_with_manifests_files(made, name):
 
 def test_with_windows_of_event_times_only_manifests_tell(made):
     store, backup = made["event time"]
-    assert windows_by_event_time(store, "b/", START)
-    assert not windows_by_event_time(made["usual"][0], "b/", START)
-    assert not windows_by_event_time(store, "none/", None)
     # Published 20 minutes behind their windows' begin.
     selection = Selection((ORDERS,), since=START + 4 * WINDOW, until=START + 5 * WINDOW - 1)
     found, files = look(store, selection, by_event_time=True)
     assert [file.key for file in files] == backup.keys_of(window=0)
     assert found.manifests_read == 8
+
+
+def test_the_rule_of_windows_is_that_of_the_topic_that_is_asked_for(tmp_path):
+    store = FolderStore(tmp_path)
+    clicks, streamed = parse_topic("shop/web/clicks"), parse_topic("shop/web/streamed")
+    for number in range(7):
+        options = {"topic": clicks.topic, "windows": 1, "partitions": 1, "files": 1, "template": f"{number}{{topic}}/"}
+        make_backup(store, "b/", run_id=f"0000000{number}", **options)
+    told = {(): False, (ORDERS,): None, (clicks,): False, (streamed,): None, (clicks, streamed): None}
+    for topics, rule in told.items():
+        assert windows_by_event_time(store, "b/", Selection(topics, since=START)) is rule
+    make_backup(store, "b/", windows=1, window_by="event_time", run_id="90000000")
+    told = {(): True, (ORDERS,): True, (clicks,): False, (clicks, ORDERS): True, (streamed, ORDERS): True}
+    for topics, rule in told.items():
+        assert windows_by_event_time(store, "b/", Selection(topics, since=START)) is rule
+    # Runs that began before the time that is asked for tell nothing of it; and of many, not all are read.
+    later = START + 48 * 3600 * 1000
+    assert windows_by_event_time(store, "b/", Selection((ORDERS,), since=later)) is None
+    record = next(tmp_path.glob("b/_runs/*-00000000.json"))
+    for number in range(100):
+        record.with_name(f"20261122T09{number:04}Z-00000000.json").write_bytes(record.read_bytes())
+    assert windows_by_event_time(store, "b/", Selection(since=START)) is None
 
 
 def test_a_damaged_manifest_rules_nothing_out(made, tmp_path, caplog):
@@ -123,6 +142,22 @@ def test_a_listing_begins_and_ends_near_the_time_that_is_asked_for(tmp_path):
     assert look(store, Selection((ORDERS,), since=middle), by_event_time=True)[0].listed == 60
     weekly = "{cluster}/{namespace}/{topic}/%a/"
     assert look(store, Selection((ORDERS,), since=middle), template=weekly)[0].listed == 60
+
+
+def test_a_topic_whose_folders_begin_as_those_of_another_is_found_beside_it(tmp_path):
+    store, template = FolderStore(tmp_path), "{cluster}/{namespace}/{topic}-%Y-%m-%d/"
+    topics = [f"persistent://shop/web/orders{end}" for end in ("", "-eu", "-2", "-2026-11-23")]
+    backups = [
+        make_backup(store, "b/", topic=topic, template=template, windows=1, partitions=1, files=1, window_by=None)
+        for topic in topics
+    ]
+    day = 24 * 3600 * 1000
+    for topic, backup in zip(topics, backups, strict=True):
+        selection = Selection((ORDERS, parse_topic(topic)), since=START - day, until=START + day)
+        keys = [file.key for file in look(store, selection, template=template)[1]]
+        # Names alone may not tell the two apart from others: their records do.
+        assert {*backups[0].objects, *backup.objects} <= set(keys)
+        assert keys == sorted(set(keys))
 
 
 times = st.none() | st.integers(START - WINDOW, START + 10 * WINDOW)
