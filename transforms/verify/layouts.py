@@ -61,10 +61,9 @@ class Layouts:
             self.topic_of.cache_clear()
 
     def _topic_of(self, folder: str) -> str | None:
-        for each in self._folders:
-            topic = each.topic_of(folder)
-            if topic is not None:
-                return topic
+        told = {each.topic_of(folder) for each in self._folders} - {None}
+        if len(told) == 1:
+            return told.pop()
         fitting = {topic for topic in self._topics for each in self._folders if each.holds(folder, topic)}
         return fitting.pop() if len(fitting) == 1 else None
 
