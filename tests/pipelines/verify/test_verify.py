@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from pipelines.verify import VerifyOptions, verify
-from tests.pipelines.verify.stored_backup import EVENTS, ORDERS, Kind, in_bucket, in_folder, write_backup, write_run
+from tests.pipelines.verify.stored_backup import (
+    EVENTS,
+    MIDDLE,
+    ORDERS,
+    Kind,
+    in_bucket,
+    in_folder,
+    write_backup,
+    write_run,
+)
 from transforms.files.manifest import GapFound
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
@@ -93,3 +102,20 @@ def test_names_with_dashes_are_proved_in_folders_with_dashes(template: str, tmp_
     backup.delete("_runs/run-1.json")
     options = VerifyOptions(template=template, deep=True)
     assert set(verify(backup.store, "", options).findings.counts) == {Found.NO_RECORD}
+
+
+def test_a_zone_or_a_template_that_is_given_goes_with_what_run_records_tell_of_the_other(tmp_path: Path) -> None:
+    hours, days, zone = "{cluster}/{namespace}/{topic}/%d-%H/", "{topic}/%H/{namespace}/{cluster}/", "Asia/Shanghai"
+    one = in_folder(tmp_path / "zone", Kind())
+    write_run(one, "run-1", template=hours, last=MIDDLE)
+    write_run(one, "run-2", template=hours, timezone=zone, first=MIDDLE, record=False)
+    other = in_folder(tmp_path / "template", Kind())
+    write_run(other, "run-1", timezone=zone, template=hours, last=MIDDLE)
+    write_run(other, "run-2", timezone=zone, template=days, first=MIDDLE, record=False)
+    for backup, options, without in (
+        (one, VerifyOptions(timezone=zone), Found.MISPLACED),
+        (other, VerifyOptions(template=days), Found.UNKNOWN_TOPIC),
+    ):
+        assert without in verify(backup.store, "", VerifyOptions()).findings.counts
+        found = verify(backup.store, "", options)
+        assert (found.proved, set(found.findings.counts)) == (True, {Found.NO_RECORD})
