@@ -43,7 +43,11 @@ class Kind:
     payload: str = "bytes"
 
     def __str__(self) -> str:
-        return f"{self.format}-{self.codec}-{self.payload}"
+        return f"{self.files}-{self.payload}"
+
+    @property
+    def files(self) -> str:
+        return f"{self.format}-{self.codec}"
 
 
 @dataclass
