@@ -117,7 +117,8 @@ def _avro_records(container: Container, name: str, seen: Callable[[bytes], objec
         datum = _strict(schema_text(container.schema).decode())
     except (SchemaError, ValueError) as error:
         raise DamagedError(f"{name} is damaged: the schema in its header is none ({error}).") from None
-    plain = _without_logical_types(container.schema)
+    # Parsed once: else fastavro does it for every record.
+    plain = fastavro.parse_schema(_without_logical_types(container.schema)) if datum is None else None
     for number, block in enumerate(container.blocks()):
         seen(block.records)
         try:
