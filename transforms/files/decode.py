@@ -14,6 +14,7 @@ import zlib
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final
 
 import fastavro
@@ -36,6 +37,8 @@ _LONGEST_LINE: Final = 2**30
 _VALUES: Final = ("key_value", "value")
 _BEFORE_PAYLOAD: Final = FIELDS[: FIELDS.index("payload")]
 _BEHIND_PAYLOAD: Final = FIELDS[FIELDS.index("payload") + 1 :]
+_PAYLOADS: Final = (bytes, type(None))
+_AROUND_PAYLOAD: Final = itemgetter(*_BEFORE_PAYLOAD, *_BEHIND_PAYLOAD)
 
 
 def read_records(
@@ -74,12 +77,48 @@ def partition_of(record: Record) -> TopicPartition:
     return TopicPartition(record["topic"], record["partition"])
 
 
+class _NoMessageError(ValueError):
+    """What was decoded is no message in its envelope."""
+
+
+def _checked(record: Any) -> Record:
+    """Give the record if what it holds has the types of the envelope. Raises _NoMessageError.
+
+    One expression over local names: this is done for every record that is read.
+    """
+    try:
+        (
+            topic, partition, ledger, entry, index, published, event,
+            key, ordering, properties, producer, version, encryption, unreadable,
+        ) = _AROUND_PAYLOAD(record)  # fmt: skip
+        if (
+            type(topic) is str
+            and type(partition) is type(ledger) is type(entry) is type(index) is type(published) is int
+            and (event is None or type(event) is int)
+            and (key is None or type(key) is str)
+            and (ordering is None or type(ordering) is str)
+            and type(properties) is dict
+            and (not properties or {*map(type, properties.values())} == {str})
+            and (producer is None or type(producer) is str)
+            and (version is None or type(version) is int)
+            and (encryption is None or type(encryption) is dict)
+            and (unreadable is None or type(unreadable) is list)
+            and type(record.get("payload")) in _PAYLOADS
+        ):
+            return record  # type: ignore[no-any-return]
+    except (KeyError, TypeError):
+        pass
+    msg = "its fields are not those of a message"
+    raise _NoMessageError(msg)
+
+
 def _avro_records(container: Container, name: str, seen: Callable[[bytes], object]) -> Iterator[Record]:
     try:
         datum = _strict(schema_text(container.schema).decode())
     except (SchemaError, ValueError) as error:
         raise DamagedError(f"{name} is damaged: the schema in its header is none ({error}).") from None
-    plain = _without_logical_types(container.schema)
+    # Parsed once: else fastavro does it for every record.
+    plain = fastavro.parse_schema(_without_logical_types(container.schema)) if datum is None else None
     for number, block in enumerate(container.blocks()):
         seen(block.records)
         try:
@@ -92,7 +131,9 @@ def _avro_records(container: Container, name: str, seen: Callable[[bytes], objec
                 place = 0
                 for _ in range(block.messages):
                     record, place = datum.read_at(block.records, place)
-                    yield record
+                    yield _checked(record)
+        except _NoMessageError as error:
+            raise DamagedError(f"{name} is damaged: block {number} holds no message ({error}).") from None
         except (MisfitError, ValueError, EOFError, IndexError, TypeError, OverflowError) as error:
             raise DamagedError(f"{name} is damaged: block {number} does not fit its schema ({error}).") from None
         if place != len(block.records):
@@ -100,8 +141,9 @@ def _avro_records(container: Container, name: str, seen: Callable[[bytes], objec
 
 
 def _avro_values(container: Container, name: str) -> Iterator[tuple[Record, dict[str, bytes]]]:
-    fields = container.schema.get("fields", ()) if isinstance(container.schema, dict) else ()
-    if not any(field.get("name") in _VALUES for field in fields):
+    fields = container.schema.get("fields") if isinstance(container.schema, dict) else None
+    fields = fields if isinstance(fields, list) else []
+    if not any(isinstance(field, dict) and field.get("name") in _VALUES for field in fields):
         yield from ((record, {}) for record in _avro_records(container, name, lambda _: None))
         return
     try:
@@ -119,7 +161,9 @@ def _avro_values(container: Container, name: str) -> Iterator[tuple[Record, dict
                     record[field], place = datum.read_at(block.records, before)
                     if field in _VALUES:
                         values[field] = block.records[before:place]
-                yield record, values
+                yield _checked(record), values
+        except _NoMessageError as error:
+            raise DamagedError(f"{name} is damaged: block {number} holds no message ({error}).") from None
         except MisfitError as error:
             raise DamagedError(f"{name} is damaged: block {number} does not fit its schema ({error}).") from None
         if place != len(block.records):
@@ -161,7 +205,7 @@ def _line_records(
         try:
             record = orjson.loads(line)
             values = values_of(line) if "payload" not in record else {}
-            yield _with_bytes(record, line), values
+            yield _checked(_with_bytes(record, line)), values
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"{name} is damaged: line {number} is no record ({error}).") from None
 

@@ -173,8 +173,8 @@ def _objects_by_topic(
             if not isinstance(each, StoredFile):
                 continue
             if each.folder not in topics:
-                names = [one.topic_of(each.folder) for one in folders]
-                topics[each.folder] = next((name for name in names if name), None) or _topic_inside(store, each)
+                told = {name for one in folders if (name := one.topic_of(each.folder))}
+                topics[each.folder] = told.pop() if len(told) == 1 else _topic_inside(store, each)
             name = topics[each.folder]
             if name not in found:
                 found[name] = defaultdict(lambda: defaultdict(list))

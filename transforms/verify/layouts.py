@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import product
 
 from transforms.cos.stored_files import StoredFile
 from transforms.errors import ConfigurationError
@@ -21,8 +22,9 @@ PUBLISH_TIME, EVENT_TIME = "publish_time", "event_time"
 class Layouts:
     """All layouts that the runs of a backup had.
 
-    ``template`` and ``timezone`` are what is given as options; where neither is, the job's defaults count if there is
-    no run record. Raises ConfigurationError for options that are wrong.
+    ``template`` and ``timezone`` are what is given as options: one of them alone goes with each of the other that run
+    records tell. Where neither these nor options tell, the job's defaults count. Raises
+    ConfigurationError for options that are wrong.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class Layouts:
                 self._topics.add(topic)
                 self._rules.setdefault((topic, record.granularity, record.format), set()).add(record.window_by)
         if template is not None or timezone is not None or not found:
-            found.add((template or DEFAULT_PATH, timezone or "UTC"))
+            templates = {path for path, _ in found} or {DEFAULT_PATH} if template is None else {template}
+            zones = {zone for _, zone in found} or {"UTC"} if timezone is None else {timezone}
+            found |= set(product(templates, zones))
         self._layouts = [
             Layout(template=path, timezone=zone, case_blind=blind)
             for path, zone in sorted(found)
@@ -61,10 +65,9 @@ class Layouts:
             self.topic_of.cache_clear()
 
     def _topic_of(self, folder: str) -> str | None:
-        for each in self._folders:
-            topic = each.topic_of(folder)
-            if topic is not None:
-                return topic
+        told = {each.topic_of(folder) for each in self._folders} - {None}
+        if len(told) == 1:
+            return told.pop()
         fitting = {topic for topic in self._topics for each in self._folders if each.holds(folder, topic)}
         return fitting.pop() if len(fitting) == 1 else None
 

@@ -25,10 +25,14 @@ class Damage:
     payloads: tuple[str, ...] = ("bytes", "json", "value")
     """Kinds of payload of which a backup can have it."""
 
+    files: tuple[str, ...] = ()
+    """Formats and codecs of which a backup can have it; empty for all."""
+
     def happens_to(self, where: str, kind: Kind) -> bool:
-        return where in self.where and kind.payload in self.payloads
+        return where in self.where and kind.payload in self.payloads and (not self.files or kind.files in self.files)
 
 
+LINES = ("jsonl-none",)
 BYTES = ("bytes", "json")
 KEY = "/orders/"
 DAMAGES: Iterable[Damage] = [
@@ -164,5 +168,9 @@ DAMAGES: Iterable[Damage] = [
         [(Found.PARTITION, KEY)],
         payloads=BYTES,
     ),
+    Damage("an Avro file of something else", do.avro_of_something_else, files=("avro-deflate",)),
+    Damage("a batch index of null", do.a_field_of_another_type("batch_index", None), files=LINES),
+    Damage("a publish time of null", do.a_field_of_another_type("publish_time", None), files=LINES),
+    Damage("a publish time of text", do.a_field_of_another_type("publish_time", "x"), files=LINES),
     Damage("everything deleted", do.everything_deleted),
 ]

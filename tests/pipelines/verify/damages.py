@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import fastavro
+import orjson
 from fastcrc import crc64
 
 from tests.pipelines.verify.stored_backup import ORDERS, PARTITIONS, SECONDS, StoredBackup, messages_of
@@ -378,3 +381,33 @@ def first_later(batches: list[MessageBatch]) -> list[MessageBatch]:
 
 def first_of_another_partition(batches: list[MessageBatch]) -> list[MessageBatch]:
     return [replace(batches[0], partition=PARTITIONS[1]), *batches[1:]]
+
+
+def avro_of_something_else(backup: StoredBackup) -> Expected:
+    """Of a file across the end of a run, which is read in any case."""
+    key, file = across(backup), io.BytesIO()
+    fastavro.writer(file, {"type": "record", "name": "Other", "fields": [{"name": "id", "type": "long"}]}, [{"id": 1}])
+    backup.write(key, file.getvalue())
+    return [(Found.UNREADABLE, key)]
+
+
+def a_field_of_another_type(name: str, value: Any) -> Callable[[StoredBackup], Expected]:
+    """In lines of a file across the end of a run."""
+
+    def do(backup: StoredBackup) -> Expected:
+        key = across(backup)
+        lines = backup.read(key).splitlines()
+        backup.write(key, b"".join(orjson.dumps({**orjson.loads(line), name: value}) + b"\n" for line in lines))
+        return [(Found.UNREADABLE, key)]
+
+    return do
+
+
+def across(backup: StoredBackup) -> str:
+    """An object that lies across the end of a run, so that it is read in any case: a run that read only part of it."""
+    key = an_object(backup)
+    run = json.loads(backup.read(f"{backup.prefix}_runs/run-1.json"))
+    read = next(each for each in run["read"] if (each["topic"], each["partition"]) == (ORDERS, 0))
+    run["read"] = [{**read, "stop": str(name_of(key).run.first.next_message()), "messages": 1}]
+    backup.write(f"{backup.prefix}_runs/run-3.json", json.dumps({**run, "run": "run-3"}).encode())
+    return key

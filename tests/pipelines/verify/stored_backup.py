@@ -43,7 +43,11 @@ class Kind:
     payload: str = "bytes"
 
     def __str__(self) -> str:
-        return f"{self.format}-{self.codec}-{self.payload}"
+        return f"{self.files}-{self.payload}"
+
+    @property
+    def files(self) -> str:
+        return f"{self.format}-{self.codec}"
 
 
 @dataclass
@@ -183,13 +187,14 @@ def write_run(
     granularity: int = SECONDS,
     partitions: Sequence[TopicPartition] = PARTITIONS,
     template: str = Layout.template,
+    timezone: str = "UTC",
 ) -> None:
     """Write what a run writes that reads the entries ``first`` to before ``last`` of each partition.
 
     If not ``written``, all of them stood there already.
     """
     kind, store = place.kind, place.store
-    layout = Layout(place.prefix, template, "UTC", granularity)
+    layout = Layout(place.prefix, template, timezone, granularity)
     file_format, factory = make_format(kind.format, kind.codec, kind.payload)
     schemas = FixedSchemas({0: schema("AVRO", V0), 1: schema("AVRO", V1)})
     start, stop = (Position(7 + entry // 20, entry % 20) for entry in (first, last))
@@ -221,7 +226,7 @@ def write_run(
         writer.write(WindowOfTopic(topic, window, unpartitioned, of_topic))
     if record:
         document = RunRecord(
-            run=run, started=moment(BEGIN), ended=moment(BEGIN), path_template=template, timezone="UTC",
+            run=run, started=moment(BEGIN), ended=moment(BEGIN), path_template=template, timezone=timezone,
             granularity=granularity, format=kind.format, payload=kind.payload, window_by="publish_time",  # type: ignore[arg-type]
             files=count, bytes=size, read=tuple(reads), gaps=tuple(gaps),
         )  # fmt: skip

@@ -7,13 +7,27 @@ from pathlib import Path
 import pytest
 
 from pipelines.verify import VerifyOptions, verify
-from tests.pipelines.verify.stored_backup import EVENTS, ORDERS, Kind, in_bucket, in_folder, write_backup, write_run
+from tests.pipelines.verify.stored_backup import (
+    EVENTS,
+    MIDDLE,
+    ORDERS,
+    Kind,
+    in_bucket,
+    in_folder,
+    write_backup,
+    write_run,
+)
 from transforms.files.manifest import GapFound
+from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
+from transforms.restore.plan import plan_restore
+from transforms.restore.selection import Selection
 from transforms.testing.cos_server import CosServer
 from transforms.verify.findings import Kind as Found
 
 KINDS = [Kind(), Kind("avro", "snappy", "value"), Kind("jsonl", "gzip", "value"), Kind("jsonl", "zstd", "json")]
+#: Where dashes part the names too, the folder of the first may be that of another topic.
+DASHED = ["persistent://pulsar-abc/shop/my-orders", "persistent://pulsar-abc/shop/orders"]
 DEEP = VerifyOptions(deep=True)
 
 
@@ -74,3 +88,34 @@ def test_objects_across_the_end_of_a_run_are_counted_to_the_message(tmp_path: Pa
     assert with_one_less != backup.read("_runs/run-2.json")
     backup.write("_runs/run-2.json", with_one_less)
     assert set(verify(backup.store, "", VerifyOptions()).findings.counts) == {Found.MORE}
+
+
+@pytest.mark.parametrize("template", ["{cluster}/{namespace}/{topic}-%Y%m%d/", "{cluster}-{namespace}-{topic}/"])
+def test_names_with_dashes_are_proved_in_folders_with_dashes(template: str, tmp_path: Path) -> None:
+    backup = in_folder(tmp_path, Kind())
+    partitions = [TopicPartition(topic, 0) for topic in DASHED]
+    write_run(backup, "run-1", template=template, partitions=partitions)
+    found = verify(backup.store, "", DEEP)
+    assert (found.proved, dict(found.findings.counts)) == (True, {})
+    assert [each.series.topic for each in found.stretches] == DASHED
+    assert [plan_restore(backup.store, "", Selection(), topic=topic).topic for topic in DASHED] == DASHED
+    backup.delete("_runs/run-1.json")
+    options = VerifyOptions(template=template, deep=True)
+    assert set(verify(backup.store, "", options).findings.counts) == {Found.NO_RECORD}
+
+
+def test_a_zone_or_a_template_that_is_given_goes_with_what_run_records_tell_of_the_other(tmp_path: Path) -> None:
+    hours, days, zone = "{cluster}/{namespace}/{topic}/%d-%H/", "{topic}/%H/{namespace}/{cluster}/", "Asia/Shanghai"
+    one = in_folder(tmp_path / "zone", Kind())
+    write_run(one, "run-1", template=hours, last=MIDDLE)
+    write_run(one, "run-2", template=hours, timezone=zone, first=MIDDLE, record=False)
+    other = in_folder(tmp_path / "template", Kind())
+    write_run(other, "run-1", timezone=zone, template=hours, last=MIDDLE)
+    write_run(other, "run-2", timezone=zone, template=days, first=MIDDLE, record=False)
+    for backup, options, without in (
+        (one, VerifyOptions(timezone=zone), Found.MISPLACED),
+        (other, VerifyOptions(template=days), Found.UNKNOWN_TOPIC),
+    ):
+        assert without in verify(backup.store, "", VerifyOptions()).findings.counts
+        found = verify(backup.store, "", options)
+        assert (found.proved, set(found.findings.counts)) == (True, {Found.NO_RECORD})

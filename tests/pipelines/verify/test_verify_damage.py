@@ -45,7 +45,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, 
         pytest.param(where, kind, damage, id=f"{damage.what}-{where}-{kind}")
         for damage in DAMAGES
         for place, (where, kind) in enumerate(BACKUPS)
-        if damage.happens_to(where, kind) and (place < 2 or len(damage.payloads) < 3)
+        if damage.happens_to(where, kind) and (place < 2 or len(damage.payloads) < 3 or damage.files)
     ],
 )
 def test_damage_is_named(where: str, kind: Kind, damage: Damage, whole, tmp_path: Path) -> None:

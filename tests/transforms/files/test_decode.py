@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
+import fastavro
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +15,8 @@ from tests.transforms.files.client_messages import ClientMessage, batch_of, batc
 from tests.transforms.files.test_avro import plain, reference
 from tests.transforms.files.values import AS_JSON, ORDER, PAYLOAD, encode, schema
 from transforms.errors import DamagedError
-from transforms.files.decode import partition_of, position_of, read_records
+from transforms.files.decode import partition_of, position_of, read_records, read_with_values
+from transforms.files.envelope import envelope_schema
 from transforms.files.formats import make_format
 from transforms.pulsar.messages import MessageBatch
 from transforms.pulsar.positions import Position
@@ -108,6 +112,57 @@ def test_a_flipped_bit_is_damage_or_changes_nothing_but_texts(kind: tuple[str, s
             read(bytes(flipped), extension)
         except DamagedError as error:
             assert str(error).startswith("object x is damaged")
+
+
+#: What is valid in its format, and no message.
+NO_MESSAGES: dict[str, Any] = {
+        "topic": 5, "partition": "0", "ledger_id": None, "entry_id": 1.5, "batch_index": None, "publish_time": "x",
+        "event_time": "x", "key": 5, "ordering_key": [], "properties": {"a": 1}, "producer_name": {},
+        "schema_version": "1", "encryption": 5, "unreadable": "key",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_MESSAGES)
+def test_a_field_of_another_type_is_damage(name: str) -> None:
+    body, extension = written(("jsonl", "none"), batch_of(ClientMessage(b"x"), ClientMessage(b"y")))
+    first, second = body.splitlines(keepends=True)
+    changed = orjson.dumps({**orjson.loads(second), name: NO_MESSAGES[name]}) + b"\n"
+    with pytest.raises(DamagedError, match="object x is damaged: line 2 is no record"):
+        read(first + changed, extension)
+    assert len(read(first + second, extension)) == 2
+
+
+def avro_of(schema: Any, *records: Any) -> bytes:
+    file = io.BytesIO()
+    fastavro.writer(file, schema, records)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("reading", [read_records, read_with_values])
+@pytest.mark.parametrize("change", [None, *NO_MESSAGES, "payload", "value"])
+def test_an_avro_file_of_something_else_is_damage(reading: Any, change: str | None) -> None:
+    envelope, (record,) = envelope_schema(), read(*written(("avro", "null"), batch_of(ClientMessage(b"x"))))
+    other = {"type": "record", "name": "Other", "fields": [{"name": "id", "type": "long"}]}
+    fields = [
+        {"name": field["name"], "type": "double" if field["name"] == change else field["type"]}
+        for field in envelope["fields"]
+    ]
+    if change == "value":
+        fields = [{"name": "value", "type": "long"}]
+    record = {**record, **({change: 1.0} if change else {}), "value": 1, "id": 1}
+    foreign = avro_of({**envelope, "fields": fields}, record)
+    if change is None:
+        foreign = avro_of(other, record)
+    with pytest.raises(DamagedError, match="object x is damaged: block 0 holds no message"):
+        list(reading([foreign], "avro", "object x"))
+
+
+@pytest.mark.parametrize("reading", [read_records, read_with_values])
+@pytest.mark.parametrize("schema", [b'"long', b"[]", b"7", b'{"fields":7}', b'{"type":"record","fields":[1]}'])
+def test_a_header_without_a_schema_is_damage(reading: Any, schema: bytes) -> None:
+    body = b"Obj\x01\x02\x16avro.schema%c%b\x00" % (2 * len(schema), schema) + bytes(16) + b"\x02\x02\x01" + bytes(16)
+    with pytest.raises(DamagedError, match="object x is damaged"):
+        list(reading([body], "avro", "object x"))
 
 
 @pytest.mark.parametrize(

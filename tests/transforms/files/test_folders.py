@@ -18,6 +18,8 @@ TEMPLATES = [
     "{cluster}/{namespace}/{topic}/dt=%Y-%m-%d/hh=%H/",
     "dt=%Y-%m-%d/{tenant}-x/{namespace}/{topic}/",
     "a%%b/{cluster}/{namespace}/{topic}/%j/{topic}/",
+    "{cluster}/{namespace}/{topic}-%Y%m%d/",
+    "{cluster}/{namespace}/%A-%d-%B-%G-%V-%u_{topic}/%a%b%y%U%W%H%M%S/",
 ]
 
 
@@ -32,6 +34,26 @@ def test_a_folder_tells_its_topic(template, cluster, namespace, topic, other, ca
     assert folders.holds(folder, name)
     assert folders.holds(folder, f"persistent://{cluster}/{namespace}/{other}") == (other == topic)
     assert any(folder.startswith(prefix) for prefix in folders.prefixes_of(name))
+
+
+DASHES = "{cluster}-{namespace}-{topic}/%Y/"
+
+
+def test_a_folder_that_may_be_of_several_topics_leaves_it_to_the_records():
+    folders = Folders(DASHES)
+    assert folders.topic_of("pulsar-abc-shop-my-orders/2026/") is None
+    assert folders.holds("pulsar-abc-shop-my-orders/2026/", "persistent://pulsar-abc/shop/my-orders")
+    assert folders.topic_of("a-b-c/2026/") == "persistent://a/b/c"
+    two = {"{cluster}/{namespace}/{topic}/", "{cluster}/{namespace}/{topic}-%Y/"}
+    assert {Folders(each).topic_of("c/n/t-2026/") for each in two} == {
+        "persistent://c/n/t-2026",
+        "persistent://c/n/t",
+    }
+
+
+@pytest.mark.parametrize("folder", ["c/n/my-orders-2026011/", "c/n/my-orders-Y/", "c/n/20260101/"])
+def test_a_date_has_the_length_that_it_is_written_with(folder):
+    assert Folders("{cluster}/{namespace}/{topic}-%Y%m%d/").topic_of(folder) is None
 
 
 def test_where_a_topic_is_looked_for():
