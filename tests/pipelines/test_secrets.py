@@ -26,7 +26,9 @@ from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.discover import Beginning
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import EARLIEST, Position
+from transforms.pulsar.request import Resolution
 from transforms.pulsar.restriction import PartitionRange
+from transforms.restore import RestoreSettings, RestoreToPulsar, Router
 from transforms.testing.cos_server import TEST_BUCKET, CosServer
 from transforms.testing.cos_signature import ServerKey
 from transforms.testing.producers import produce
@@ -248,13 +250,17 @@ def test_pipelines_and_their_transforms_hold_references_only(place):
     read, write = settings(config, "run", 1)
     backup = beam.Pipeline()
     results = StoreResults("run", config.destination)
-    job.add_backup(backup, [PartitionRange(partition, start, stop)], read, write, results)
+    found = Resolution([PartitionRange(partition, start, stop)])
+    job.add_backup(backup, found, read, write, job.manifest_settings(config, write), results)
     stream = beam.Pipeline()
     job.add_stream(stream, Beginning(((partition, start),)), config, read, write)
     other = beam.Pipeline()
     _ = other | ReadFromPulsar(place.broker.service_url, place.topic, token="env:ROLE_KEY")
+    back = beam.Pipeline()
+    restoring = RestoreSettings(config.destination, config.connection, (partition,), Router("partition", 1), "restore")
+    _ = back | beam.Create([b""]) | RestoreToPulsar(restoring)
     disconnect(PulsarConnection(place.broker.service_url, token="env:ROLE_KEY"))
-    for pipeline in (backup, stream, other):
+    for pipeline in (backup, stream, other, back):
         proto = pipeline.to_runner_api()
         pickled = proto.SerializeToString()
         assert found_in(pickled, ["ROLE_KEY"]), "the search finds what is pickled"
