@@ -41,6 +41,8 @@ class VerifyOptions:
 
     topics: tuple[str, ...] = ()
     """Full names; empty for all."""
+    named: bool = True
+    """Whether each of them is expected to be there. Those of a rule may be empty, and a run leaves nothing of such."""
     heads: bool = True
     """Ask the store for the CRC64 and the metadata of each object."""
     deep: bool = False
@@ -148,6 +150,10 @@ class _Verification:
         found.extend(check_leftovers(self._store, self._prefix, self._is_wanted))
         if not self._result.objects:
             found.add(Kind.NOTHING, self._prefix or "/")
+        else:
+            there = self._topics.union(each.series.topic for each in self._result.stretches)
+            for topic in sorted({*options.topics} - there):
+                found.add(Kind.NOTHING if options.named else Kind.ABSENT, topic)
         return self._result
 
     def _records(self) -> Iterator[RunRecord]:

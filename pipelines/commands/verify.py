@@ -107,6 +107,7 @@ def verify(
     with told():
         if (url is None) == (rule is None):
             raise ConfigurationError("Give the URL of the backup, or --rule with the rule that makes it.")
+        named = bool(topic)
         if rule is not None:
             config = _config_of(rule, store, elsewhere=not against_topic)
             place, layout = config.destination, config.layout
@@ -122,6 +123,7 @@ def verify(
         backup = opened_backup(url or "", cos_region, cos_endpoint, cos_credentials)
         options = VerifyOptions(
             topics=_full_names(topic or []),
+            named=named,
             heads=not no_heads,
             deep=deep,
             manifests=not no_manifests,

@@ -117,6 +117,12 @@ class Kind(Enum):
         "The topic was deleted and made anew, or this is another cluster; else the objects were changed.",
     )
     # Notes.
+    ABSENT = (
+        "absent",
+        "Of a topic of the rule nothing is stored, and no run has read anything.",
+        "A topic without messages leaves nothing. Else see how the runs of the rule ended.",
+        True,
+    )
     BEHIND = ("behind", "The broker holds messages that are not backed up yet.", "The next run takes them.", True)
     OLDER = ("older", "The broker holds messages that no run has read.", "A run that starts earlier takes them.", True)
     TRIMMED = (

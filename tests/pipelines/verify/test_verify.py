@@ -65,6 +65,11 @@ def test_only_the_topics_that_are_asked_for_are_looked_at(tmp_path: Path) -> Non
     assert set(other.findings.counts) == {Found.MISSING, Found.FEWER, Found.SPOOL}
     none = verify(backup.store, "", VerifyOptions(topics=(f"{ORDERS}-2",)))
     assert (none.proved, set(none.findings.counts)) == (False, {Found.NOTHING})
+    for named, kind in ((True, Found.NOTHING), (False, Found.ABSENT)):
+        options = VerifyOptions(topics=(ORDERS, f"{ORDERS}-2"), named=named)
+        partly = verify(backup.store, "", options)
+        assert (partly.proved, partly.messages, dict(partly.findings.counts)) == (not named, 72, {kind: 1})
+        assert [each.key for each in partly.findings.kept(kind)] == [f"{ORDERS}-2"]
 
 
 def test_gaps_stand_against_the_proof_unless_they_are_accepted(tmp_path: Path) -> None:

@@ -109,13 +109,17 @@ def test_a_rule_says_where_its_backup_is_and_what_is_in_it(tmp_path: Path) -> No
         "role_key": "env:IS_NOT_SET_HERE",
         "cluster": "cluster",
         "namespace": "shop",
-        "topic": "orders",
+        "topic": ["orders", "empty"],
         "subscription": "backup",
         "bucket": backup.destination.url,
     }
     RuleStore(store.partition("=")[2]).create(read_rule(rule))
     ended = run("--rule=orders", store, "--json", light=False)
-    assert (ended.returncode, json.loads(ended.stdout)["messages"]) == (0, 72)
+    found = json.loads(ended.stdout)
+    assert (ended.returncode, found["messages"], found["counts"]) == (0, 72, {"absent": 1})
+    topics = [f"--topic=persistent://cluster/shop/{name}" for name in ("orders", "empty")]
+    ended = run("--rule=orders", store, "--json", *topics, light=False)
+    assert (ended.returncode, json.loads(ended.stdout)["counts"]) == (6, {"nothing": 1})
     ended = run("--rule=payments", store, light=False)
     assert (ended.returncode, ended.stdout) == (2, "")
 
