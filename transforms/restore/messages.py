@@ -24,6 +24,12 @@ class TargetSchema(NamedTuple):
     """None where nothing is registered, as in a dry run."""
 
 
+def newest_registered(schemas: Mapping[int, TargetSchema]) -> TopicSchema | None:
+    """The newest schema that the target has; None where it has none of them: the protocol cannot say every type."""
+    versions = [version for version, each in schemas.items() if each.version is not None]
+    return schemas[max(versions)].schema if versions else None
+
+
 @dataclass
 class MessageMaker:
     """Makes messages of one restore; for one thread.

@@ -21,7 +21,7 @@ from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
 from transforms.pulsar.producing import Entry, PartitionProducer
 from transforms.restore.merge import BackupObject, StoredMessage, merged
-from transforms.restore.messages import MessageMaker, TargetSchema
+from transforms.restore.messages import MessageMaker, TargetSchema, newest_registered
 from transforms.restore.plan import PartitionPlan
 from transforms.restore.reached import reached_of
 from transforms.restore.routing import Router
@@ -227,12 +227,11 @@ class _Work:
         if not settings.send:
             return TargetStream(_Nowhere())
         look = partial(self._reached, target) if settings.origin else None
-        newest = settings.schemas[max(settings.schemas)].schema if settings.schemas and settings.with_schemas else None
         sender = PartitionProducer(
             settings.connection,
             target,
             f"tdmq-restore-{settings.restore}-{self._plan.partition}-{max(target.index, 0)}",
-            schema=newest,
+            schema=newest_registered(settings.schemas) if settings.with_schemas else None,
             look=look,
             retry_seconds=settings.retry_seconds,
         )
