@@ -21,7 +21,7 @@ def test_the_origin_of_the_last_message_of_a_restore_is_found(broker, topic):
     assert reached_of(connection, target, "ours", "a") is None
     sent = send_raw(broker.service_url, target.name, [Message(b"y", properties={"bad": b"\xff"}), ours(4), ours(9)])
     send_raw(broker.service_url, target.name, [ours(5), ours(8)], batch=True)
-    send_raw(broker.service_url, target.name, [ours(30, "theirs"), ours(20, source="b")])
+    _, last = send_raw(broker.service_url, target.name, [ours(30, "theirs"), ours(20, source="b")])
     assert reached_of(connection, target, "ours", "a") == Position(7, 9)
     # From where that is known to stand, or behind it, as when messages came again.
     assert reached_of(connection, target, "ours", "a", sent[2].position) == Position(7, 9)
@@ -32,3 +32,5 @@ def test_the_origin_of_the_last_message_of_a_restore_is_found(broker, topic):
     send_raw(broker.service_url, target.name, [ours(99, chunk=("u", 0, 3, 9)), ours(99, chunk=("u", 1, 3, 9))])
     assert reached_of(connection, target, "ours", "a") == Position(7, 9)
     assert last_restore(connection, target) == (True, "ours")
+    # Read from the entry before it on.
+    assert reached_of(connection, target, "ours", "b", last.position) == Position(7, 20)

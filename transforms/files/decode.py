@@ -60,11 +60,12 @@ def read_with_values(pieces: Iterable[bytes], extension: str, name: str) -> Iter
     """As ``read_records``, and beside each record what stands in its file for ``value`` and ``key_value``.
 
     Of Avro that is their encoding, with the place of the branch before it; of JSON lines, their text. Records with a
-    payload have neither.
+    payload have neither; but one that is nested as JSON stands there as ``payload``: its text, or empty bytes where
+    another tool than ours has written the line anew, and that text is lost.
     """
     if extension == "avro":
         return _avro_values(Container(pieces, name), name)
-    return _line_records(pieces, extension, name, values_of=_member_texts)
+    return _line_records(pieces, extension, name, values_of=_texts_beside)
 
 
 def position_of(record: Record) -> Position:
@@ -199,12 +200,12 @@ def _line_records(
     name: str,
     *,
     seen: Callable[[bytes], object] = lambda _: None,
-    values_of: Callable[[bytes], dict[str, bytes]] = lambda _: {},
+    values_of: Callable[[Record, bytes], dict[str, bytes]] = lambda record, line: {},
 ) -> Iterator[tuple[Record, dict[str, bytes]]]:
     for number, line in enumerate(_lines(_told(_decompressed(pieces, extension, name), seen), name), 1):
         try:
             record = orjson.loads(line)
-            values = values_of(line) if "payload" not in record else {}
+            values = values_of(record, line)
             yield _checked(_with_bytes(record, line)), values
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"{name} is damaged: line {number} is no record ({error}).") from None
@@ -214,6 +215,14 @@ def _told(pieces: Iterable[bytes], seen: Callable[[bytes], object]) -> Iterator[
     for piece in pieces:
         seen(piece)
         yield piece
+
+
+def _texts_beside(record: Record, line: bytes) -> dict[str, bytes]:
+    if "payload" not in record:
+        return _member_texts(line)
+    if record.get("payload_base64") is not None or isinstance(record["payload"], str | None):
+        return {}
+    return {"payload": _nested_text(record, line) or b""}
 
 
 def _member_texts(line: bytes) -> dict[str, bytes]:
@@ -299,20 +308,18 @@ def _with_bytes(record: Record, line: bytes) -> Record:
     elif isinstance(payload, str):
         payload = payload.encode()
     elif payload is not None:
-        payload = _nested(before, record, line)
+        payload = _nested_text(record, line) or orjson.dumps(payload)
     behind = {name: record.get(name) for name in _BEHIND_PAYLOAD}
     reason = {"reason": record["reason"]} if "reason" in record else {}
     return {**before, "payload": payload, **behind, **reason}
 
 
-def _nested(before: Record, record: Record, line: bytes) -> bytes:
-    """The text of a payload that is nested as JSON, to the byte where our own encoder wrote the line.
+def _nested_text(record: Record, line: bytes) -> bytes | None:
+    """The text of a payload that is nested as JSON, where our own encoder wrote the line; else None.
 
     What stands before it is written again, and has the same length; only line breaks within it have become blanks.
     """
-    head = orjson.dumps(before)[:-1] + b',"payload":'
+    head = orjson.dumps({name: record[name] for name in _BEFORE_PAYLOAD})[:-1] + b',"payload":'
     behind = {name: record[name] for name in _BEHIND_PAYLOAD if name in record}
     tail = b"," + orjson.dumps(behind)[1:] if behind else b"}"
-    if line.startswith(head) and line.endswith(tail):
-        return line[len(head) : -len(tail)]
-    return orjson.dumps(record["payload"])
+    return line[len(head) : -len(tail)] if line.startswith(head) and line.endswith(tail) else None

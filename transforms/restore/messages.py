@@ -24,6 +24,12 @@ class TargetSchema(NamedTuple):
     """None where nothing is registered, as in a dry run."""
 
 
+def newest_registered(schemas: Mapping[int, TargetSchema]) -> TopicSchema | None:
+    """The newest schema that the target has; None where it has none of them: the protocol cannot say every type."""
+    versions = [version for version, each in schemas.items() if each.version is not None]
+    return schemas[max(versions)].schema if versions else None
+
+
 @dataclass
 class MessageMaker:
     """Makes messages of one restore; for one thread.
@@ -68,7 +74,14 @@ class MessageMaker:
     def _payload(self, stored: StoredMessage) -> Restored:
         record = stored.record
         if "payload" in record:
-            return Restored(record["payload"], True)
+            nested = stored.values.get("payload")
+            if nested == b"":
+                raise UnrestorableError(
+                    "its payload is nested as JSON in a line that another tool has written anew, and may not be as it "
+                    "was"
+                )
+            # Its line breaks have become blanks, and who has changed only the payload's text is not seen.
+            return Restored(record["payload"], nested is None)
         version = record["schema_version"]
         if version not in self._payloads:
             try:

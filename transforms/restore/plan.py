@@ -23,7 +23,7 @@ from transforms.restore.merge import BackupObject
 from transforms.restore.selection import Selection
 
 #: Rises when equal plans are sent otherwise: then nothing goes on where an older version of this tool has stopped.
-_VERSION: Final = 1
+_VERSION: Final = 2
 _PAYLOAD, _QUARANTINED, _VALUE = range(3)
 
 _log = logging.getLogger(__name__)

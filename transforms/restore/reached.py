@@ -54,13 +54,13 @@ def _messages(connection: PulsarConnection, target: TopicPartition, start: Posit
     if partition_ends(connection, target).behind_last is None:
         return
     reader = connect(connection).open_reader(target, start)
-    last = start
+    last: Position | None = None
     try:
         while reader.has_next():
             message = reader.next(_PATIENCE)
             if message is None:
                 # Chunks whose last one never came: an attempt was broken off in the middle of a large message.
-                left = stored_entries(connection, target, last.next_entry() if last != start else start)
+                left = stored_entries(connection, target, start if last is None else last.next_entry())
                 if any(each.chunks == 1 for each in left):
                     raise SourceError(f"{target.name}: the broker holds messages, and does not send them. Try again.")
                 return

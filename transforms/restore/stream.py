@@ -60,7 +60,8 @@ class TargetStream:
     """Numbers the messages from 1, in the order in which they are added, and leaves out those that were sent before.
 
     Those are the first ``sender.stored`` ones, and those up to ``reached``, the original place of the last one that the
-    target holds of this restore. Numbers must therefore be the same in each attempt.
+    target holds of this restore. Numbers must therefore be the same in each attempt, and so a message that cannot be
+    sent takes one too (``leave_out``): another attempt may know a schema that this one does not.
     """
 
     sender: EntrySender
@@ -98,6 +99,11 @@ class TargetStream:
         self._bytes += message.size
         self.first_time = publish_time if self.first_time is None else min(self.first_time, publish_time)
         self.last_time = publish_time if self.last_time is None else max(self.last_time, publish_time)
+
+    def leave_out(self, count: int = 1) -> None:
+        """Take the numbers of the next messages, which are not sent."""
+        self._cut()
+        self._number += count
 
     def finish(self) -> None:
         """Send what is left; returns when all is stored."""

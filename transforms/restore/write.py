@@ -21,7 +21,7 @@ from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
 from transforms.pulsar.producing import Entry, PartitionProducer
 from transforms.restore.merge import BackupObject, StoredMessage, merged
-from transforms.restore.messages import MessageMaker, TargetSchema
+from transforms.restore.messages import MessageMaker, TargetSchema, newest_registered
 from transforms.restore.plan import PartitionPlan
 from transforms.restore.reached import reached_of
 from transforms.restore.routing import Router
@@ -168,6 +168,8 @@ class _Work:
         self._streams: dict[int, TargetStream] = {}
         self._pace = Pace(settings.rate, settings.rate_bytes) if settings.rate or settings.rate_bytes else None
         self._unrestorable: Counter[str] = Counter()
+        self._left_out: Counter[int] = Counter()
+        """By target: what was left out before its first message."""
         self._re_encoded = 0
         self._source = TopicPartition(plan.topic, plan.partition).name
 
@@ -204,6 +206,8 @@ class _Work:
 
     def _take(self, stored: StoredMessage) -> int:
         record = stored.record
+        index = self._settings.router.target(self._plan.partition, record["key"])
+        stream = self._streams.get(index)
         try:
             message, exact = self._maker.make(stored)
         except UnrestorableError as error:
@@ -213,12 +217,15 @@ class _Work:
                     f"{self._source}: message {stored.position} cannot be restored as it was: {error}. --dry_run "
                     "counts all such messages; --on_unrestorable=skip leaves them out."
                 ) from None
+            if stream is None:
+                self._left_out[index] += 1
+            else:
+                stream.leave_out()
             return 0
         self._re_encoded += not exact
-        index = self._settings.router.target(self._plan.partition, record["key"])
-        stream = self._streams.get(index)
         if stream is None:
             stream = self._streams[index] = self._open(index)
+            stream.leave_out(self._left_out[index])
         stream.add(message, stored.position, record["publish_time"])
         return message.size
 
@@ -227,12 +234,11 @@ class _Work:
         if not settings.send:
             return TargetStream(_Nowhere())
         look = partial(self._reached, target) if settings.origin else None
-        newest = settings.schemas[max(settings.schemas)].schema if settings.schemas and settings.with_schemas else None
         sender = PartitionProducer(
             settings.connection,
             target,
             f"tdmq-restore-{settings.restore}-{self._plan.partition}-{max(target.index, 0)}",
-            schema=newest,
+            schema=newest_registered(settings.schemas) if settings.with_schemas else None,
             look=look,
             retry_seconds=settings.retry_seconds,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +29,7 @@ class Broker:
         if self.left == 0:
             raise ConnectionError
         self.left = None if self.left is None else self.left - 1
-        assert entry.first == self.stored + 1
+        assert entry.first > self.stored
         self.stored = entry.last
         self.entries.append(entry)
 
@@ -106,3 +108,25 @@ def test_the_pace_is_paid_before():
     assert 0.9 < pace.pause(100, 10**6) <= 1.0
     assert 1.9 < pace.pause(100, 10**6) <= 2.0
     assert 2.9 < Pace(100, 1_000).pause(1, 3_000) <= 3.0
+
+
+@given(sizes=SIZES, unknown=st.sets(st.integers(0, 349)), left=st.integers(0, 5))
+def test_what_one_attempt_leaves_out_and_another_does_not_moves_no_other_message(sizes, unknown, left):
+    def send(out: set[int]) -> None:
+        stream = TargetStream(broker)
+        for number, (message, place) in enumerate(messages(sizes)):
+            if number in out:
+                stream.leave_out()
+            else:
+                stream.add(message, place, 1)
+        stream.finish()
+
+    broker = Broker()
+    broker.left = left
+    with contextlib.suppress(ConnectionError):
+        send(unknown)
+    broker.left = None
+    send(set())
+    sent = [int(message.key or 0) for entry in broker.entries for message in entry.messages]
+    assert sent == sorted(set(sent))
+    assert set(range(len(sizes))) - set(sent) <= unknown
