@@ -68,14 +68,18 @@ class Interrupted(Exception):
     """The connection is gone, or the broker wants the producer to come again."""
 
 
+class OvertakenError(SourceError):
+    """Another attempt has sent what comes next, while this one was not connected."""
+
+
 class PartitionProducer:
     """Sends entries to one partition, in order, under one name. Not thread-safe.
 
     The broker lets nobody else in under that name meanwhile; where it deduplicates, it tells how far the name has come
-    (``stored``), and takes nothing twice. Where it does not, ``look`` is asked instead before anything is sent again:
-    given where the last entry went that was confirmed, it tells the origin of the last message that the partition
-    holds of ours, None where it holds none. Without either, what was not yet confirmed when a connection broke is sent
-    again, and counted in ``doubtful``.
+    (``stored``), and takes nothing twice. Where it does not, ``look`` is asked instead, first and whenever a connection
+    broke: given where the last entry went that was confirmed, it tells the origin of the last message that the
+    partition holds of ours, None where it holds none. One that is further than all that was sent is OvertakenError.
+    Without either, what was not yet confirmed when a connection broke is sent again, and counted in ``doubtful``.
 
     Raises SourceError and AccessError for what does not pass within ``retry_seconds``. The topic must exist: a broker
     may create it.
@@ -92,12 +96,15 @@ class PartitionProducer:
         retry_seconds: float = 600,
     ) -> None:
         self._connection, self._partition, self._name = connection, partition, name
-        self._schema, self._look, self._retry_seconds = schema, look, retry_seconds
+        self._schema, self._retry_seconds = schema, retry_seconds
+        self._look: Callable[[Position | None], Position | None] | None = None
         self._pending: deque[Entry] = deque()
         self._unanswered: deque[int] = deque()
         """How many answers are still to come for each of the first of them, which are sent."""
         self._sent_bytes = 0
         self._confirmed: Position | None = None
+        self._last: Position | None = None
+        """The furthest origin that was sent, or there before."""
         self._open = ExitStack()
         self._broker: wire.Connection | None = None
         self._moved = time.monotonic()
@@ -109,6 +116,10 @@ class PartitionProducer:
         self.deduplicated = 0
         """Messages that the broker has refused because it held them."""
         self._go_on()
+        # A broker that does not deduplicate remembers nothing, and one that does forgets after some hours.
+        self.reached = look(None) if look is not None and not self.stored else None
+        """What ``look`` told first; None also where it was not asked, as the broker knows."""
+        self._look, self._last = look, self.reached
 
     def send(self, entry: Entry) -> None:
         """Send an entry; waits only while too much is not yet confirmed."""
@@ -159,6 +170,8 @@ class PartitionProducer:
 
     def _send_waiting(self) -> None:
         for entry in list(islice(self._pending, len(self._unanswered), None)):
+            # Before it is sent: what is broken off may be stored. The furthest: what is pending is sent again.
+            self._last = entry.origin if self._last is None else max(self._last, entry.origin)
             self._unanswered.append(self._write(entry))
             self._sent_bytes += entry.size
 
@@ -238,6 +251,8 @@ class PartitionProducer:
             try:
                 self._connect()
                 self._drop_stored()
+            except OvertakenError:
+                raise
             except (Interrupted, OSError, ProtocolError, SourceError, wire.ServerRefusal) as error:
                 failure = self._explained(error)
                 if not self._passes(error) or time.monotonic() - self._moved > self._retry_seconds:
@@ -259,17 +274,27 @@ class PartitionProducer:
 
     def _drop_stored(self) -> None:
         """Of what was sent and not confirmed, drop what the broker holds; the rest is sent again."""
-        if self._unanswered and not self.stored:
+        if not self.stored:
             if self._look is None:
                 self.doubtful += sum(len(entry.messages) for entry in islice(self._pending, len(self._unanswered)))
-            else:
-                origin = self._look(self._confirmed)
-                while origin is not None and self._pending and self._pending[0].origin <= origin:
-                    self._pending.popleft()
+            elif self._pending or self._confirmed is not None:
+                self._look_again(self._look)
         while self._pending and self._pending[0].last <= self.stored:
             self._pending.popleft()
         self._unanswered.clear()
         self._sent_bytes = 0
+
+    def _look_again(self, look: Callable[[Position | None], Position | None]) -> None:
+        origin = look(self._confirmed)
+        if origin is None:
+            return
+        if self._last is None or origin > self._last:
+            raise OvertakenError(
+                f"{self._partition.name}: another attempt of the same restore has gone on meanwhile. Let it end, or "
+                "run this one again: it goes on behind what is there."
+            )
+        while self._pending and self._pending[0].origin <= origin:
+            self._pending.popleft()
 
     def _close(self) -> None:
         broker, self._broker = self._broker, None

@@ -233,18 +233,15 @@ class _Work:
         settings, target = self._settings, self._settings.target[index]
         if not settings.send:
             return TargetStream(_Nowhere())
-        look = partial(self._reached, target) if settings.origin else None
         sender = PartitionProducer(
             settings.connection,
             target,
             f"tdmq-restore-{settings.restore}-{self._plan.partition}-{max(target.index, 0)}",
             schema=newest_registered(settings.schemas) if settings.with_schemas else None,
-            look=look,
+            look=partial(self._reached, target) if settings.origin else None,
             retry_seconds=settings.retry_seconds,
         )
-        # A broker that does not deduplicate remembers nothing, and one that does forgets after some hours.
-        reached = look(None) if look is not None and not sender.stored else None
-        return TargetStream(sender, reached, self._pace)
+        return TargetStream(sender, sender.reached, self._pace)
 
     def _reached(self, target: TopicPartition, after: Position | None) -> Position | None:
         settings = self._settings
