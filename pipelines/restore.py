@@ -34,6 +34,7 @@ from pipelines.restore_target import (
     registered,
     router_of,
     schemas_of,
+    unkept,
 )
 from pipelines.run_names import new_name
 from pipelines.summary import write_result
@@ -139,6 +140,9 @@ def _prepared(config: RestoreConfig, plan: RestorePlan, target: Target, run: str
     )
     if not config.dry_run:
         target = created(config, target)
+        warning = unkept(config, target)
+        if warning is not None:
+            _log.warning("%s", warning)
         if check_is_free(config, target, restore):
             _log.info("the target holds messages of this restore (%s): it goes on behind them", restore)
         if target.deduplicates is not None:

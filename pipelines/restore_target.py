@@ -89,6 +89,28 @@ def created(config: RestoreConfig, target: Target) -> Target:
     return Target(target.partitions, True, _deduplicates(config.connection, partitions))
 
 
+def unkept(config: RestoreConfig, target: Target) -> str | None:
+    """Why the broker may delete what is restored before anybody has read it; None where it keeps it, or is not asked.
+
+    Without a subscription and without retention, data goes when its ledger is full.
+    """
+    if config.connection.admin_url is None:
+        return None
+    admin = PulsarAdmin(config.connection)
+    try:
+        if all(admin.retention(config.target_topic)) or all(
+            admin.subscriptions(each.name) for each in target.partitions
+        ):
+            return None
+    except BackupError as error:
+        _log.debug("whether the broker keeps what is restored is not told: %s", error)
+        return None
+    return (
+        f"{config.target_topic} has no subscription, and its namespace has no retention: the broker deletes what is "
+        "restored, perhaps before anybody has read it. Create the subscriptions of its readers first, or set retention."
+    )
+
+
 def check_is_another(config: RestoreConfig, plan: RestorePlan) -> None:
     """Refuse the topic that was backed up, unless that is allowed. Raises ConfigurationError."""
     if config.target_topic == plan.topic and not config.into_source:
@@ -149,24 +171,40 @@ def _partitions_of_source(config: RestoreConfig, plan: RestorePlan) -> int:
 
 
 def schemas_of(config: RestoreConfig, plan: RestorePlan) -> dict[int, TopicSchema]:
-    """The schemas of the topic that was backed up: of run records, else of the broker, if it still has them."""
-    if plan.schemas:
+    """The schemas of the topic that was backed up: of run records, and what the broker has beside them.
+
+    A stream leaves no run record, so a version may be known to the broker alone. Nothing is taken of a topic whose
+    versions there are others than those recorded: it was deleted and created again, or this is another cluster.
+    """
+    found = _at_broker(config, plan.topic)
+    if any(_differ(found[version], schema) for version, schema in plan.schemas.items() if version in found):
         return plan.schemas
+    more = sorted(found.keys() - plan.schemas.keys())
+    if more:
+        _log.warning(
+            "no run record of the backup holds %s of the schema of %s: taken as the broker has it now",
+            f"version {', '.join(map(str, more))}",
+            plan.topic,
+        )
+    return found | plan.schemas
+
+
+def _at_broker(config: RestoreConfig, topic: str) -> dict[int, TopicSchema]:
     source = SchemaSource(
         connect(config.connection), PulsarAdmin(config.connection) if config.connection.admin_url else None
     )
     found: dict[int, TopicSchema] = {}
     try:
-        while (schema := source.get(plan.topic, len(found))) is not None:
+        while (schema := source.get(topic, len(found))) is not None:
             found[len(found)] = schema
     except BackupError as error:
-        _log.debug("%s: schemas cannot be asked: %s", plan.topic, error)
-    if found:
-        _log.warning(
-            "no run record of the backup holds the schemas of %s: those that the broker has of it now are taken",
-            plan.topic,
-        )
+        _log.debug("%s: schemas cannot be asked: %s", topic, error)
     return found
+
+
+def _differ(one: TopicSchema, other: TopicSchema) -> bool:
+    # Not the properties, which only admin REST tells.
+    return (one.type, one.definition) != (other.type, other.definition)
 
 
 def registered(
