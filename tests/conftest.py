@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import HealthCheck, settings
 
+from transforms.cos import destination
 from transforms.testing.cos_server import TEST_SECRET_ID, TEST_SECRET_KEY
 from transforms.testing.flink_workers import Flink, flink_with_workers
 from transforms.testing.pulsar_standalone import PulsarStandalone
@@ -107,6 +108,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("COS_", "PULSAR_", "TDMQ_BACKUP_", "PG")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _forgotten_stores() -> Iterator[None]:
+    """A process keeps the stores that it has opened, with their connections: those to a test's own server end here."""
+    yield
+    destination.forget_stores()
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,12 @@ def open_store(destination: Destination) -> ObjectStore:
         return store
 
 
+def forget_stores() -> None:
+    """Close no connection that is used, and keep none for later: the next ``open_store`` makes a new one."""
+    with _stores_lock:
+        _stores.clear()
+
+
 def _new_store(destination: Destination) -> CosStore | FolderStore:
     if destination.bucket is None:
         return FolderStore(destination.folder or "/")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import select
+import selectors
 import socket
 import ssl
 import struct
@@ -250,8 +250,12 @@ class Connection:
         None where nothing begins to come within ``patience`` seconds, or no more than a ping.
         """
         decrypted = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
-        if not decrypted and not select.select([self._socket], [], [], patience)[0]:
-            return None
+        if not decrypted:
+            # Not select(), which takes no file descriptor above 1,023.
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._socket, selectors.EVENT_READ)
+                if not selector.select(patience):
+                    return None
         return self._taken(time.monotonic() + self._timeout)
 
     def _taken(self, deadline: float) -> tuple[int, Fields, bytes] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -87,9 +87,10 @@ class Terminal:
         return self.process.wait(60)
 
     def _more(self, seconds: float) -> bool:
-        ready, _, _ = select.select([self._master], [], [], seconds)
-        if not ready:
-            return True
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._master, selectors.EVENT_READ)
+            if not selector.select(seconds):
+                return True
         try:
             new = os.read(self._master, 65536)
         except OSError:  # the other side is closed
