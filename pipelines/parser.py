@@ -171,6 +171,12 @@ def job_parser() -> Parser:
     )
     run.add_argument("--summary_file", metavar="PATH", help="write the result as JSON")
     run.add_argument("--check", action="store_true", help="check everything, say what a run would do, and do nothing")
+    add_log_options(run)
+    return parser
+
+
+def add_log_options(run: argparse._ArgumentGroup) -> None:
+    """What is said on stderr, and how: of every job."""
     run.add_argument(
         "--log_level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO", help="what is logged on stderr"
     )
@@ -180,7 +186,6 @@ def job_parser() -> Parser:
         default="text",
         help="json, for services: each line on stderr is a JSON object, and so is the result on stdout",
     )
-    return parser
 
 
 def _add_file_options(files: argparse._ArgumentGroup) -> None:

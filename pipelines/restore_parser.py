@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.logs import FORMATS
-from pipelines.parser import Help, Parser
+from pipelines.parser import Help, Parser, add_log_options
 
 _EPILOG = """\
 examples:
@@ -117,13 +116,5 @@ def restore_parser() -> Parser:
         "--runner", default="DirectRunner", metavar="NAME", help="DirectRunner: in this process; or FlinkRunner"
     )
     run.add_argument("--summary_file", metavar="PATH", help="write the result as JSON")
-    run.add_argument(
-        "--log_level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO", help="what is logged on stderr"
-    )
-    run.add_argument(
-        "--log_format",
-        choices=FORMATS,
-        default="text",
-        help="json, for services: each line on stderr is a JSON object, and so is the result on stdout",
-    )
+    add_log_options(run)
     return parser
