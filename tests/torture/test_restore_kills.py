@@ -15,8 +15,6 @@ from tests.pipelines.restoring import restore, restore_arguments, start_restore
 from transforms.testing.producers import produce
 
 PARTITIONS = 3
-#: A second, of one partition after the other.
-RATE = 2_500
 
 
 @pytest.fixture(params=["by the broker", "by the origin"])
@@ -95,11 +93,13 @@ class Ordeal:
 
 def test_killed_restores_go_on_where_they_stood(torture, ways, topic):
     wanted = torture.count(3 if ways.deduplicates else 1, 30)
-    ways.fill(torture.count(6_000, 60_000))
+    total = torture.count(6_000, 60_000)
+    ways.fill(total)
     killed = early = 0
-    while killed < wanted:
+    # The last one has to stand in the midst of it, for there to be something left to go on with.
+    while killed < wanted or not 0 < ways.arrived() < total:
         begun = ways.arrived()
-        process = ways.start(f"--rate={RATE}")
+        process = ways.start(f"--rate={torture.count(1_000, 2_500)}")
         if torture.random.random() < 0.8 or not killed:
             # Only then there is something to break; the first time as soon as the first message is there.
             deadline = time.monotonic() + 120
@@ -112,18 +112,16 @@ def test_killed_restores_go_on_where_they_stood(torture, ways, topic):
         code = process.wait()
         assert code in (0, -9), ways.log.read_text()
         early += ways.arrived() == begun
-        if code == -9:
-            killed += 1
-        else:
+        killed += code == -9
+        if ways.arrived() == total:
             ways.assert_whole()
             ways.target = topic(partitions=PARTITIONS + 1)
     torture.say(f"{killed} kills, {early} of them before the first message, {ways.arrived():,} messages were there")
     begun = ways.arrived()
     done = ways.complete()
     ways.assert_whole()
-    total = sum(map(len, ways.stored.values()))
+    assert sum(map(len, ways.stored.values())) == total
     assert (done["messages"], done["already_there"], done["doubtful"]) == (total, begun, 0)
-    assert 0 < begun < total
     assert ("the broker deduplicates" if ways.deduplicates else "by the origin") in done["guarantee"]
     # And once more, when all is there.
     assert ways.complete()["already_there"] == total
