@@ -208,7 +208,7 @@ def _sample(
     published = message.publish_timestamp()
     time = config.windows.time(published, message.event_timestamp())
     message_id = found.ledger_id(), found.entry_id(), found.batch_index()
-    (encoded,) = make_encoder().encode(MessageBatch(each.partition, [message], [message_id], [published], time))
+    (encoded,) = make_encoder().encode(MessageBatch.of(each.partition, [message], [message_id], [published], time))
     window = config.windows.window(time)
     folder = ready.layout.folder(each.partition, window, encoded.lane)
     begun = f"{folder}{name_prefix(window, ready.layout.granularity, each.partition.index)}"

@@ -96,10 +96,10 @@ def _held(connection: PulsarConnection, of_broker: PartitionRange) -> Iterator[P
             portion = feed.take(_WAIT_SECONDS)
             if portion is None:
                 continue
-            if not portion.ids:
+            if not portion.messages:
                 return
-            for at in range(len(portion.ids)):
-                position = portion.position(at)
+            for ledger, entry, index in portion.columns.ids:
+                position = Position(ledger, entry, max(index, 0))
                 if position >= of_broker.stop:
                     return
                 yield position

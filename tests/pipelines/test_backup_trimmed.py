@@ -15,6 +15,7 @@ from transforms.pulsar.client import connect, disconnect
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.feed import PartitionFeed
 from transforms.pulsar.ledgers import Gap
+from transforms.pulsar.message_columns import joined
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.portion import Portion
 from transforms.pulsar.positions import EARLIEST, Position
@@ -192,7 +193,7 @@ def test_a_ledger_that_a_stream_has_read_to_its_end_is_no_gap(trimming, to_its_e
     connection = PulsarConnection(service_url=broker.service_url)
     feed = PartitionFeed(connect(connection), TopicPartition.parse(name), EARLIEST)
     try:
-        assert len(taken(feed, 20).ids) == 20
+        assert len(taken(feed, 20).messages) == 20
         if to_its_end:
             time.sleep(3)  # as long as a stream waits at least before it seals, stores and acknowledges
         else:
@@ -216,10 +217,10 @@ def taken(feed: PartitionFeed, count: int) -> Portion:
     """The next messages, and the gaps before them."""
     found = Portion()
     deadline = time.monotonic() + 60
-    while len(found.ids) < count:
+    while len(found.messages) < count:
         assert time.monotonic() < deadline
         portion = feed.take(1)
         if portion is not None:
-            found.ids += portion.ids
+            found.columns = joined([found.columns, portion.columns])
             found.gaps += portion.gaps
     return found

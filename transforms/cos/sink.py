@@ -153,10 +153,13 @@ class _EncodeRecords(beam.DoFn):  # type: ignore[misc]
         start = window.start.micros // 1000
         lanes = []
         for part in encoded:
-            places = part.indexes
-            ids = element.ids if places is None else [element.ids[place] for place in places]
-            times = element.publish_times if places is None else [element.publish_times[place] for place in places]
-            lanes.append(Records.of(start, part.lane, part.header, ids, times, part.lengths, part.data))
+            name_and_header = start, part.lane, part.header
+            if part.indexes is None:
+                lanes.append(Records.of_columns(*name_and_header, element.columns, part.lengths, part.data))
+                continue
+            every_id, every_time = element.ids, element.publish_times
+            ids, times = [every_id[place] for place in part.indexes], [every_time[place] for place in part.indexes]
+            lanes.append(Records.of(*name_and_header, ids, times, part.lengths, part.data))
         if any(lane.lane == QUARANTINE_LANE for lane in lanes):
             lanes = in_order_of_messages(lanes, [part.indexes or range(len(part.lengths)) for part in encoded])
         for lane in lanes:

@@ -61,14 +61,13 @@ def encode_batch(batch: MessageBatch) -> list[bytes]:
 
 
 def _encode_columns(batch: MessageBatch) -> list[bytes]:
-    messages, ids = batch.messages, batch.ids
+    messages, payloads = batch.messages, batch.columns.payloads
     # The functions of the class, not the methods of each object: a method that is looked up is an object made.
     kind = type(messages[0])
     heads, times, producers = _of_entries(batch)
-    payloads = list(map(kind.data, messages))
     columns: list[Column] = [
         heads,
-        [_LONG[index] if index < _SMALL else encode_long(index) for _, _, index in ids],
+        [_LONG[index] if index < _SMALL else encode_long(index) for index in batch.columns.indexes],
         times,
         *_events(list(map(kind.event_timestamp, messages))),
         _optional_texts(list(map(kind.partition_key, messages))),
@@ -91,13 +90,13 @@ def _of_entries(batch: MessageBatch) -> tuple[list[bytes], list[bytes], list[byt
     heads: list[bytes] = []
     times: list[bytes] = []
     producers: list[bytes] = []
-    for message, ledger, entry, publish_time, count in entries_of(batch):
+    for message, run in entries_of(batch):
         version = message.int_schema_version()
         producer = encode_optional_text(message.producer_name() or None)
         producer += encode_optional_long(version if version >= 0 else None)
-        heads += repeat(prefix + encode_long(ledger) + encode_long(entry), count)
-        times += repeat(encode_long(publish_time), count)
-        producers += repeat(producer, count)
+        heads += repeat(prefix + encode_long(run.ledger) + encode_long(run.entry), run.messages)
+        times += repeat(encode_long(run.publish_time), run.messages)
+        producers += repeat(producer, run.messages)
     return heads, times, producers
 
 

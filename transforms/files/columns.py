@@ -10,6 +10,7 @@ from itertools import repeat
 from typing import Final
 
 from transforms.files.envelope import UNREADABLE_ERROR, read_message
+from transforms.pulsar.message_columns import EntryRun
 from transforms.pulsar.messages import ClientMessage, MessageBatch, PulsarMessage
 
 #: A piece of each record; or one piece of all of them, where it is the same in all.
@@ -45,9 +46,9 @@ def encode_all(
         ]
     return [
         record
-        for part in (slice(0, count // 2), slice(count // 2, count))
+        for part in ((0, count // 2), (count // 2, count))
         for record in encode_all(
-            MessageBatch(batch.partition, batch.messages[part], batch.ids[part], batch.publish_times[part], batch.time),
+            MessageBatch(batch.partition, batch.columns.part(*part), batch.time),
             encode_columns,
             encode_one,
         )
@@ -73,20 +74,16 @@ def join_rows(columns: Sequence[Column], count: int) -> list[bytes]:
     return records
 
 
-def entries_of(batch: MessageBatch) -> Iterator[tuple[ClientMessage, int, int, int, int]]:
-    """The entries of a batch: first message, ledger, entry, publish time, and how many messages follow each other.
+def entries_of(batch: MessageBatch) -> Iterator[tuple[ClientMessage, EntryRun]]:
+    """The entries of a batch, each with its first message.
 
     Messages of one entry share publish time, producer, schema version and encryption (PulsarApi.proto,
     MessageMetadata). Raises RareError where an entry is encrypted.
     """
-    ids, times = batch.ids, batch.publish_times
-    begin, (ledger, entry, _), time = 0, ids[0], times[0]
-    for place, ((ledger_id, entry_id, _), publish_time) in enumerate(zip(ids, times, strict=True)):
-        if entry_id == entry and publish_time == time and ledger_id == ledger:
-            continue
-        yield _plain(batch.messages[begin]), ledger, entry, time, place - begin
-        begin, ledger, entry, time = place, ledger_id, entry_id, publish_time
-    yield _plain(batch.messages[begin]), ledger, entry, time, len(ids) - begin
+    begin = 0
+    for run in batch.columns.entries:
+        yield _plain(batch.messages[begin]), run
+        begin += run.messages
 
 
 def _plain(message: ClientMessage) -> ClientMessage:

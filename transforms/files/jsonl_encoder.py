@@ -49,7 +49,7 @@ def _encode_columns(batch: MessageBatch, *, nest: bool) -> list[bytes]:
     try:
         columns: list[Column] = [
             heads,
-            [b"%d" % index for _, _, index in batch.ids],
+            [b"%d" % index for index in batch.columns.indexes],
             times,
             _events(list(map(kind.event_timestamp, messages))),
             b',"key":',
@@ -59,7 +59,7 @@ def _encode_columns(batch: MessageBatch, *, nest: bool) -> list[bytes]:
             b',"properties":',
             list(map(orjson.dumps, map(kind.properties, messages))),
             producers,
-            _contents(list(map(kind.data, messages)), messages, nest=nest),
+            _contents(batch.columns.payloads, messages, nest=nest),
             b"}\n",
         ]
     except orjson.JSONEncodeError as error:  # a lone surrogate
@@ -73,14 +73,15 @@ def _of_entries(batch: MessageBatch) -> tuple[list[bytes], list[bytes], list[byt
     heads: list[bytes] = []
     times: list[bytes] = []
     producers: list[bytes] = []
-    for message, ledger, entry, publish_time, count in entries_of(batch):
+    for message, run in entries_of(batch):
         version = message.int_schema_version()
         producer = orjson.dumps(
             {"producer_name": message.producer_name() or None, "schema_version": version if version >= 0 else None}
         )
-        heads += repeat(b'%b,"ledger_id":%d,"entry_id":%d,"batch_index":' % (prefix, ledger, entry), count)
-        times += repeat(b',"publish_time":%d,"event_time":' % publish_time, count)
-        producers += repeat(b',%b,"payload":' % producer[1:-1], count)
+        head = b'%b,"ledger_id":%d,"entry_id":%d,"batch_index":' % (prefix, run.ledger, run.entry)
+        heads += repeat(head, run.messages)
+        times += repeat(b',"publish_time":%d,"event_time":' % run.publish_time, run.messages)
+        producers += repeat(b',%b,"payload":' % producer[1:-1], run.messages)
     return heads, times, producers
 
 

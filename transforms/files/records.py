@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
+from transforms.pulsar.message_columns import MessageColumns
 from transforms.pulsar.positions import Position
 
 _HEAD = struct.Struct("<BqHIII")
@@ -81,6 +82,20 @@ class Records(Element):
             array("q", lengths),
             data,
         )
+
+    @classmethod
+    def of_columns(
+        cls, window: int, lane: str, header: bytes, columns: MessageColumns, lengths: Sequence[int], data: bytes
+    ) -> Records:
+        """Records of all messages of some columns."""
+        ledgers, entries, times = array("q"), array("q"), array("q")
+        for run in columns.entries:
+            ledgers.extend(array("q", (run.ledger,)) * run.messages)
+            entries.extend(array("q", (run.entry,)) * run.messages)
+            times.extend(array("q", (run.publish_time,)) * run.messages)
+        indexes = columns.indexes
+        batches = array("q", indexes if min(indexes) >= 0 else [max(index, 0) for index in indexes])
+        return cls(window, lane, header, ledgers, entries, batches, times, array("q", lengths), data)
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -100,7 +100,7 @@ class PartitionFeed:
             if self._portions:
                 portion = self._portions.popleft()
                 self._bytes -= portion.held
-                if portion.ids:
+                if portion.messages:
                     self.next = portion.behind(-1)
                 return portion
             if self._error is not None:
@@ -178,7 +178,7 @@ class PartitionFeed:
                 self._changed.notify_all()
             return
         with self._changed:
-            self._flows = portion is not None and bool(portion.ids)
+            self._flows = portion is not None and bool(portion.messages)
             if portion is not None:
                 self._append(portion)
             self._changed.notify_all()
@@ -189,7 +189,7 @@ class PartitionFeed:
             portion.gaps = self._portions.pop().gaps
         self._portions.append(portion)
         self._bytes += portion.held
-        if portion.ids:
+        if portion.messages:
             self._wanted = False  # while there is nothing to read, it is watched what becomes of the end
 
     def _pause(self, seconds: float) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from transforms.pulsar.message_columns import MessageColumns
 from transforms.pulsar.positions import Position
 
 #: As ``before`` of a Seal: seals every window, for the partition has been read to its end; or seals none.
@@ -74,18 +75,40 @@ class SourceElement:
 
 @dataclass(slots=True)
 class MessageBatch(SourceElement):
-    """Messages of one partition in the order of the partition, all inside one window.
-
-    ``messages``, ``ids`` and ``publish_times`` run in parallel. ``ids`` are (ledger, entry, batch index) as Pulsar
-    has them, batch index -1 outside a producer batch. Times are milliseconds since 1970, UTC.
-    """
+    """Messages of one partition in the order of the partition, all inside one window."""
 
     partition: TopicPartition
-    messages: list[ClientMessage]
-    ids: list[tuple[int, int, int]]
-    publish_times: list[int]
+    columns: MessageColumns
     time: int
-    """The time (publish or event time, by the window rule) of the first message; it decides the window of all."""
+    """The time (publish or event time, by the window rule) of the first message, in milliseconds since 1970, UTC; it
+    decides the window of all."""
+
+    @classmethod
+    def of(
+        cls,
+        partition: TopicPartition,
+        messages: Sequence[ClientMessage],
+        ids: Iterable[tuple[int, int, int]],
+        publish_times: Iterable[int],
+        time: int,
+    ) -> MessageBatch:
+        """From what is known of each message, see ``MessageColumns.of``."""
+        return cls(partition, MessageColumns.of(messages, ids, publish_times), time)
+
+    @property
+    def messages(self) -> list[ClientMessage]:
+        """The messages of the client."""
+        return self.columns.messages
+
+    @property
+    def ids(self) -> list[tuple[int, int, int]]:
+        """Ledger, entry and batch index of each message, -1 outside a producer batch."""
+        return self.columns.ids
+
+    @property
+    def publish_times(self) -> list[int]:
+        """Publish time of each message, milliseconds since 1970, UTC."""
+        return self.columns.publish_times
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from transforms.memory import MESSAGE_BYTES
 from transforms.pulsar.client import batch_size, start_of
 from transforms.pulsar.ledgers import Gap
+from transforms.pulsar.message_columns import MessageColumns
 from transforms.pulsar.messages import ClientMessage
 from transforms.pulsar.positions import Position
 
@@ -16,9 +17,7 @@ from transforms.pulsar.positions import Position
 class Portion:
     """Consecutive messages of a partition. Empty with ``caught_up``: the broker holds no further one."""
 
-    messages: list[ClientMessage] = field(default_factory=list)
-    ids: list[tuple[int, int, int]] = field(default_factory=list)
-    publish_times: list[int] = field(default_factory=list)
+    columns: MessageColumns = field(default_factory=MessageColumns)
     bytes: int = 0
     """Bytes of the payloads."""
     caught_up: int = 0
@@ -31,16 +30,21 @@ class Portion:
     @property
     def held(self) -> int:
         """Bytes in memory."""
-        return self.bytes + MESSAGE_BYTES * len(self.ids)
+        # Payloads are there twice: in the client's messages, which share those of an entry, and as bytes.
+        return 2 * self.bytes + MESSAGE_BYTES * len(self.messages)
+
+    @property
+    def messages(self) -> list[ClientMessage]:
+        """The messages of the client."""
+        return self.columns.messages
 
     def position(self, index: int) -> Position:
-        """Position of the message at this place."""
-        ledger, entry, batch = self.ids[index]
-        return Position(ledger, entry, max(batch, 0))
+        """Position of the message at this place; negative places count from the end."""
+        return self.columns.position(index)
 
     def behind(self, index: int) -> Position:
         """The first position behind the message at this place; behind its entry, if that ends with it."""
-        position, batch = self.position(index), self.ids[index][2]
+        position, batch = self.position(index), self.columns.indexes[index]
         if batch < 0 or batch + 1 == batch_size(self.messages[index].message_id()):
             return position.next_entry()
         return position.next_message()
@@ -56,14 +60,12 @@ class Portion:
         """What of the portion lies before ``stop``."""
         if self.position(-1) < stop:
             return self
-        place = bisect_left(range(len(self.ids)), stop, key=self.position)
-        share = self.bytes * place // len(self.ids)
+        place = bisect_left(range(len(self.messages)), stop, key=self.position)
         # A message that begins behind the stop is no matter of what lies before it; one that begins before and ends
         # behind it is, for its first chunk must be kept.
         begun = [self.resume] if self.resume is not None else []
         begun += [first for first in map(start_of, self.messages[place:]) if first < stop]
         resume = min([*begun, stop]) if begun else None
         gaps = [replace(gap, stop=min(gap.stop, stop)) for gap in self.gaps if gap.start < stop]
-        return Portion(
-            self.messages[:place], self.ids[:place], self.publish_times[:place], share, resume=resume, gaps=gaps
-        )
+        columns = self.columns.part(0, place)
+        return Portion(columns, sum(map(len, columns.payloads)), resume=resume, gaps=gaps)

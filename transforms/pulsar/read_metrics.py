@@ -35,11 +35,11 @@ class ReadMetrics:
 
     def read(self, partition: TopicPartition, portion: Portion, late: int) -> None:
         """Messages were read, of which ``late`` came behind the end of their window."""
-        self._messages.inc(len(portion.ids))
+        self._messages.inc(len(portion.messages))
         self._bytes.inc(portion.bytes)
         if late:
             self._late.inc(late)
-        self._lag(partition, max(now_ms() - portion.publish_times[-1], 0))
+        self._lag(partition, max(now_ms() - portion.columns.entries[-1].publish_time, 0))
 
     def caught_up(self, partition: TopicPartition) -> None:
         """The broker has no more of the partition."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Any
 
 from apache_beam.utils.timestamp import Duration
@@ -13,13 +14,14 @@ from transforms.memory import RECORD_BYTES
 from transforms.progress import progress_of
 from transforms.pulsar.feeds import ReadSettings, leased
 from transforms.pulsar.ledgers import Gap
+from transforms.pulsar.message_columns import MessageColumns, joined
 from transforms.pulsar.messages import FOREVER, NO_WINDOW, MessageBatch, Seal, TopicPartition
 from transforms.pulsar.portion import Portion
 from transforms.pulsar.positions import Position
 from transforms.pulsar.read_metrics import ReadMetrics
 from transforms.pulsar.restriction import Claim, ReadRange
 from transforms.pulsar.turns import Turns
-from transforms.pulsar.windows import MAX_TIME, WindowRule, WindowTracker
+from transforms.pulsar.windows import WindowRule, WindowTracker
 from transforms.wall_clock import now_ms
 
 #: A slice is what one call of ``process`` yields. Its output has no backpressure on some runners, so it is bounded.
@@ -79,25 +81,29 @@ class PartitionReader:
         size = late = 0
         while True:
             portion = feed.take(max(deadline - time.monotonic(), 0.001))
-            if portion is not None and portion.ids:
+            if portion is not None and portion.messages:
                 whole, portion = portion, portion.before(restriction.stop)
-                batches = list(_batches(partition, portion, rule, windows, settled)) if portion.ids else []
-                upto = portion.behind(-1) if portion.ids else restriction.stop
-                reached = upto >= restriction.stop or len(portion.ids) < len(whole.ids)
+                batches = list(_batches(partition, portion, rule, windows, settled)) if portion.messages else []
+                upto = portion.behind(-1) if portion.messages else restriction.stop
+                reached = upto >= restriction.stop or len(portion.messages) < len(whole.messages)
                 upto = restriction.stop if reached else upto
                 if not tracker.try_claim(Claim(upto, windows.state, portion.look_from(upto))):
                     return
                 settled = portion.look_from(upto) or upto
                 yield from batches
                 yield from self._noted(portion.gaps)
-                grown = portion.bytes + RECORD_BYTES * len(portion.ids)
+                grown = portion.bytes + RECORD_BYTES * len(portion.messages)
                 size += grown
                 self._turns.spend(grown)
-                if portion.ids:
+                if portion.messages:
                     self._metrics.read(partition, portion, windows.late - late)
                     late = windows.late
                     progress_of(settings.run).read(
-                        partition, len(portion.ids), portion.bytes, upto, portion.publish_times[-1]
+                        partition,
+                        len(portion.messages),
+                        portion.bytes,
+                        upto,
+                        portion.columns.entries[-1].publish_time,
                     )
                 if reached:
                     break
@@ -149,43 +155,37 @@ def _batches(
     ``settled`` is what the seals tell: the position that was reached before the portion. Within it, a chunked message
     may be under way that begins before the seal and ends behind it.
     """
-    now = now_ms()
-    messages, ids, publish_times = portion.messages, portion.ids, portion.publish_times
-    if rule.by_event_time:
-        times = [rule.time(at, message.event_timestamp()) for at, message in zip(publish_times, messages, strict=True)]
-    else:
-        times = publish_times if max(publish_times) <= MAX_TIME else [rule.time(at, 0) for at in publish_times]
-    spans: dict[int, list[slice]] = {}
+    now, columns = now_ms(), portion.columns
+    spans: dict[int, list[tuple[int, int]]] = {}
+    first_times: dict[int, int] = {}
 
     def gathered() -> Iterator[MessageBatch]:
-        for places in spans.values():
-            if len(places) == 1:
-                yield MessageBatch(
-                    partition, messages[places[0]], ids[places[0]], publish_times[places[0]], times[places[0].start]
-                )
-            else:
-                yield MessageBatch(
-                    partition,
-                    [message for place in places for message in messages[place]],
-                    [each for place in places for each in ids[place]],
-                    [each for place in places for each in publish_times[place]],
-                    times[places[0].start],
-                )
+        for window, places in spans.items():
+            together = joined([columns.part(begin, end) for begin, end in places])
+            yield MessageBatch(partition, together, first_times[window])
         spans.clear()
+        first_times.clear()
 
-    begin, count = 0, len(ids)
-    while begin < count:
-        end = begin + 1
-        while end < count and times[end] == times[begin]:
-            end += 1
-        window, seal = windows.observe(times[begin], now, end - begin)
+    end = 0
+    for time_ms, count in _times(columns, rule):
+        begin, end = end, end + count
+        window, seal = windows.observe(time_ms, now, count)
         places = spans.setdefault(window, [])
-        if places and places[-1].stop == begin:
-            places[-1] = slice(places[-1].start, end)
+        first_times.setdefault(window, time_ms)
+        if places and places[-1][1] == begin:
+            places[-1] = places[-1][0], end
         else:
-            places.append(slice(begin, end))
+            places.append((begin, end))
         if seal is not None:
             yield from gathered()
             yield Seal(partition, seal, settled)
-        begin = end
     yield from gathered()
+
+
+def _times(columns: MessageColumns, rule: WindowRule) -> Iterator[tuple[int, int]]:
+    """The times that decide the windows, each with how many messages in a row have it."""
+    if rule.by_event_time:
+        events = (message.event_timestamp() for message in columns.messages)
+        times = map(rule.time, columns.publish_times, events)
+        return ((time_ms, len(list(group))) for time_ms, group in groupby(times))
+    return ((rule.time(run.publish_time, 0), run.messages) for run in columns.entries)

@@ -19,6 +19,7 @@ from transforms.pulsar.client_queue import ClientQueue
 from transforms.pulsar.ends import check_reachable
 from transforms.pulsar.entries import StoredEntry, first_entry, stored_entries
 from transforms.pulsar.ledgers import Gap, Ledgers
+from transforms.pulsar.message_columns import EntryRun
 from transforms.pulsar.messages import ClientMessage, TopicPartition
 from transforms.pulsar.portion import Portion
 from transforms.pulsar.positions import Position
@@ -47,6 +48,11 @@ _TRIES = 10
 
 #: A place in a partition as Pulsar has it: ledger, entry, batch index.
 _Place = tuple[int, int, int]
+
+#: The client connects again 0.1 s, less a tenth, after a connection has broken: so not twice within these seconds.
+_NO_TWO_RECONNECTIONS = 0.05
+#: Of the messages that follow each other in a batch, each of how many is asked for its place.
+_ASKED_EACH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +178,8 @@ class PartitionScan:
         passed.go_to(look_from)
         compacted, most_messages, most_bytes = self._compacted, self._most_messages, self._most_bytes
         portion = Portion()
-        messages, ids, times = portion.messages, portion.ids, portion.publish_times
+        columns = portion.columns
+        messages, payloads = columns.messages, columns.payloads
         size = publish_time = waited = 0
         late = 0.0
         """When the portion is handed over, if it is not complete before."""
@@ -183,11 +190,12 @@ class PartitionScan:
         trouble: Exception | None = None
         while True:
             try:
-                if trouble is not None:
+                if trouble is not None and not unsure:
                     raise trouble
-                message = unsure.popleft() if unsure else read_next(_HASTY_MS if ids or self.hasty else _PATIENT_MS)
+                patience = _HASTY_MS if messages or self.hasty else _PATIENT_MS
+                message = unsure.popleft() if unsure else read_next(patience)
             except NoMessageInTime:
-                if not ids:
+                if not messages:
                     if self.hasty:
                         yield None
                         continue
@@ -214,16 +222,17 @@ class PartitionScan:
                         self._bear(error, waited)
                         continue
                     self._answered = time.monotonic()
-                portion.caught_up = 0 if ids else asked
+                portion.caught_up = 0 if messages else asked
                 yield self._finished(portion, size, passed)
-                if ids and self._queue.resized(len(ids), size):
+                if messages and self._queue.resized(len(messages), size):
                     return _Again(last, portion.look_from(_behind(last)) or _behind(last))
                 self._answered = time.monotonic()  # while nobody asked, the broker was not asked either
                 portion = Portion()
-                messages, ids, times, size = portion.messages, portion.ids, portion.publish_times, 0
+                columns, size = portion.columns, 0
+                messages, payloads = columns.messages, columns.payloads
                 continue
             except ClientError as error:
-                if ids:
+                if messages:
                     yield self._finished(portion, size, passed)
                 return _Again(last, passed.behind_all_complete(_behind(last)), reader.trouble(error))
             waited = 0
@@ -231,12 +240,12 @@ class PartitionScan:
             ledger, entry, batch = found.ledger_id(), found.entry_id(), found.batch_index()
             if last_size is not None and last[:2] < (ledger, entry) and last[2] + 1 < last_size:
                 # The client has passed over the rest of a batch.
-                if ids:
+                if messages:
                     yield self._finished(portion, size, passed)
                 return _Again(last, passed.behind_all_complete(_behind(last)))
             publish_time = message.publish_timestamp()
             now = time.monotonic()
-            if not ids:
+            if not messages:
                 late = now + _PORTION_SECONDS
             elif now > late:
                 most_messages = 0
@@ -250,7 +259,7 @@ class PartitionScan:
                         passed, last, gap, Position(ledger, entry), delivered=first, may_look_back=may_look_back
                     )
                 if again is not None:
-                    if ids:
+                    if messages:
                         yield self._finished(portion, size, passed)
                     return again
                 passed.complete(first)
@@ -260,11 +269,13 @@ class PartitionScan:
             if place <= last:
                 continue  # read only for the chunks before the start, or given twice after a reconnection
             last, last_size = place, None if batch < 0 or compacted else batch_size(found)
+            payload = message.data()
             messages.append(message)
-            ids.append(place)
-            times.append(publish_time)
-            size += message.length()
-            follow = min((last_size or 0) - batch - 1, most_messages - len(ids))
+            payloads.append(payload)
+            columns.indexes.append(batch)
+            columns.entries.append(EntryRun(1, ledger, entry, publish_time))
+            size += len(payload)
+            follow = min((last_size or 0) - batch - 1, most_messages - len(messages))
             if follow > 0 and not unsure:
                 # The rest of a batch follows in a row, and shares all that was asked; its indexes tell whether it does.
                 more: list[ClientMessage] = []
@@ -274,29 +285,30 @@ class PartitionScan:
                     pass  # what came is in the list, and the next message is waited for above
                 except ClientError as error:
                     trouble = error
-                kind = type(message)
-                indexes = list(map(type(found).batch_index, map(kind.message_id, more)))
-                if indexes == list(range(batch + 1, batch + 1 + len(more))) and _same_entry(found, more):
+                if time.monotonic() < now + _NO_TWO_RECONNECTIONS and _follow(found, more):
                     last = (ledger, entry, batch + len(more))
+                    contents = list(map(type(message).data, more))
                     messages += more
-                    ids += zip(repeat(ledger), repeat(entry), indexes)
-                    times += repeat(publish_time, len(more))
-                    size += sum(map(kind.length, more))
+                    payloads += contents
+                    columns.indexes.extend(range(batch + 1, batch + 1 + len(more)))
+                    columns.entries[-1] = EntryRun(1 + len(more), ledger, entry, publish_time)
+                    size += sum(map(len, contents))
                 else:
                     unsure.extend(more)
-            if len(ids) >= most_messages or size >= most_bytes:
+            if len(messages) >= most_messages or size >= most_bytes:
                 yield self._finished(portion, size, passed)
-                if self._queue.resized(len(ids), size):
+                if self._queue.resized(len(messages), size):
                     return _Again(last, portion.look_from(_behind(last)) or _behind(last))
                 self._answered = time.monotonic()
                 portion = Portion()
-                messages, ids, times, size = portion.messages, portion.ids, portion.publish_times, 0
+                columns, size = portion.columns, 0
+                messages, payloads = columns.messages, columns.payloads
                 most_messages = self._most_messages
 
     def _finished(self, portion: Portion, size: int, passed: PassedEntries) -> Portion:
         portion.bytes = size
         portion.gaps, self._gaps = self._gaps, []
-        portion.resume = passed.oldest(portion.caught_up or portion.publish_times[-1])
+        portion.resume = passed.oldest(portion.caught_up or portion.columns.entries[-1].publish_time)
         self._answered = time.monotonic()
         return portion
 
@@ -350,11 +362,20 @@ class PartitionScan:
         self._ledgers.look()
 
 
-def _same_entry(found: Any, more: list[ClientMessage]) -> bool:
-    if not more:
-        return True
-    last = more[-1].message_id()
-    return bool(last.ledger_id() == found.ledger_id() and last.entry_id() == found.entry_id())
+def _follow(found: Any, more: list[ClientMessage]) -> bool:
+    """Whether these messages follow that of the id ``found`` in its batch, none left out and none twice.
+
+    The client gives out a batch in a row, and again from some place on when it has connected again. Where that happens
+    once, first and last index tell: as many messages as lie between them have come if and only if none was passed over
+    or repeated. That two breaks make up for each other is ruled out by time, for the client waits between them, and by
+    those that are asked in between. To ask each message costs an eighth of all that reading does.
+    """
+    ledger, entry, index = found.ledger_id(), found.entry_id(), found.batch_index()
+    for place in {*range(_ASKED_EACH - 1, len(more), _ASKED_EACH), len(more) - 1} if more else ():
+        asked = more[place].message_id()
+        if (asked.ledger_id(), asked.entry_id(), asked.batch_index()) != (ledger, entry, index + 1 + place):
+            return False
+    return True
 
 
 def _before(position: Position) -> _Place:

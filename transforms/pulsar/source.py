@@ -143,7 +143,7 @@ class SourceElementCoder(Coder):  # type: ignore[misc]
 
     def estimate_size(self, value: SourceElement) -> int:
         """About the bytes in memory; Beam samples it for its counters."""
-        return _MESSAGE_SIZE * len(value.ids) if isinstance(value, MessageBatch) else _MESSAGE_SIZE
+        return _MESSAGE_SIZE * len(value.messages) if isinstance(value, MessageBatch) else _MESSAGE_SIZE
 
     def is_deterministic(self) -> bool:
         """Never used as a key."""

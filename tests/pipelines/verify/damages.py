@@ -84,14 +84,7 @@ def rewrite(backup: StoredBackup, change: Callable[[list[MessageBatch]], list[Me
             at for at, each in enumerate(batch.ids) if run.first <= Position(*each[:2], max(each[2], 0)) <= run.last
         ]
         if inside:
-            chosen.append(
-                replace(
-                    batch,
-                    messages=[batch.messages[at] for at in inside],
-                    ids=[batch.ids[at] for at in inside],
-                    publish_times=[batch.publish_times[at] for at in inside],
-                )
-            )
+            chosen.append(replace(batch, columns=batch.columns.part(inside[0], inside[-1] + 1)))
     file_format, factory = make_format(kind.format, kind.codec, kind.payload)
     encoder, header, records, count = factory(), b"", b"", 0
     for batch in change(chosen):
@@ -376,7 +369,8 @@ def inside(change: Callable[[list[MessageBatch]], list[MessageBatch]]) -> Callab
 
 def first_later(batches: list[MessageBatch]) -> list[MessageBatch]:
     late = batches[0].publish_times[0] + 2 * SECONDS * 1000
-    return [replace(batches[0], publish_times=[late] * len(batches[0].ids)), *batches[1:]]
+    first = MessageBatch.of(batches[0].partition, batches[0].messages, batches[0].ids, [late] * len(batches[0].ids), 0)
+    return [replace(first, time=batches[0].time), *batches[1:]]
 
 
 def first_of_another_partition(batches: list[MessageBatch]) -> list[MessageBatch]:

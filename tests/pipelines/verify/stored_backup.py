@@ -163,7 +163,7 @@ def messages_of(partition: TopicPartition, kind: Kind, first: int = 0, last: int
         made = [
             ClientMessage(_payload(kind, entry, version), b"key-%d" % (entry % 3), version=version) for _ in range(size)
         ]
-        yield MessageBatch(partition, list(made), ids, [time] * size, time)
+        yield MessageBatch.of(partition, list(made), ids, [time] * size, time)
 
 
 def _payload(kind: Kind, entry: int, version: int) -> bytes:

@@ -49,7 +49,7 @@ def put_file(
     partition = TopicPartition(TOPIC, index)
     ids = [(7, first + number, -1) for number in range(count)]
     times = [window + 1000 * (count - number) for number in range(count)]
-    batch = MessageBatch(partition, [ClientMessage(b"%d" % entry) for _, entry, _ in ids], ids, times, times[0])
+    batch = MessageBatch.of(partition, [ClientMessage(b"%d" % entry) for _, entry, _ in ids], ids, times, times[0])
     file_format, factory = make_format(*kind)
     (part,) = factory().encode(batch)
     body = part.header + file_format.block(part.data, count)

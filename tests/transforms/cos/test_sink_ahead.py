@@ -24,7 +24,7 @@ AHEAD = NOW + 100 * 365 * 24 * 3_600_000
 
 
 def batch(entry: int, window: int) -> MessageBatch:
-    return MessageBatch(PARTITION, [ClientMessage(b"x")], [(1, entry, -1)], [window], window)
+    return MessageBatch.of(PARTITION, [ClientMessage(b"x")], [(1, entry, -1)], [window], window)
 
 
 def written(folder, elements):

@@ -172,11 +172,11 @@ def batches(draw: st.DrawFn, of: st.SearchStrategy[ClientMessage] = messages) ->
             made.append(message)
             ids.append((ledger, entry, start + place if others else -1))
             times.append(time)
-    return MessageBatch(partition, made, ids, times, times[0])
+    return MessageBatch.of(partition, made, ids, times, times[0])
 
 
 def batch_of(*made: ClientMessage, partition: TopicPartition | None = None, entry_size: int = 1) -> MessageBatch:
     """These messages, one ledger, ``entry_size`` of them in each entry."""
     ids = [(7, place // entry_size, place % entry_size if entry_size > 1 else -1) for place in range(len(made))]
     times = [1_763_800_000_000 + entry for _, entry, _ in ids]
-    return MessageBatch(partition or TopicPartition(TOPIC, 3), list(made), ids, times, times[0])
+    return MessageBatch.of(partition or TopicPartition(TOPIC, 3), list(made), ids, times, times[0])

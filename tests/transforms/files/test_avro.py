@@ -103,7 +103,7 @@ def test_the_bytes_of_a_record_do_not_depend_on_the_batch_it_is_in(batch: Messag
     cut = data.draw(st.integers(1, len(batch.messages)))
     parts = [slice(None, cut), slice(cut, None)]
     pieces = [
-        MessageBatch(batch.partition, batch.messages[part], batch.ids[part], batch.publish_times[part], batch.time)
+        MessageBatch.of(batch.partition, batch.messages[part], batch.ids[part], batch.publish_times[part], batch.time)
         for part in parts
     ]
     encoded = [lane for piece in pieces for lane in AvroEncoder("null").encode(piece)]
@@ -191,4 +191,4 @@ def test_a_payload_of_five_megabytes(codec: str) -> None:
 
 
 def test_an_empty_batch_has_no_lanes() -> None:
-    assert AvroEncoder("null").encode(MessageBatch(sample().partition, [], [], [], 0)) == []
+    assert AvroEncoder("null").encode(MessageBatch.of(sample().partition, [], [], [], 0)) == []

@@ -37,7 +37,7 @@ def read_all(client: pulsar.Client, topic: str, count: int) -> MessageBatch:
     reader.close()
     ids = [(i.ledger_id(), i.entry_id(), i.batch_index()) for i in (message.message_id() for message in messages)]
     times = [message.publish_timestamp() for message in messages]
-    return MessageBatch(TopicPartition(topic), messages, ids, times, times[0])
+    return MessageBatch.of(TopicPartition(topic), messages, ids, times, times[0])
 
 
 def rows_of(batch: MessageBatch, file_format: str, payload: str = "bytes") -> list[Any]:
@@ -117,7 +117,7 @@ def test_an_encrypted_message_is_kept_with_what_decrypts_it(
         message = decrypting._reader.read_next(10_000)
         assert message.encryption_context() is not None
         place = message.message_id()
-        decrypted = MessageBatch(
+        decrypted = MessageBatch.of(
             TopicPartition(name),
             [message],
             [(place.ledger_id(), place.entry_id(), -1)],

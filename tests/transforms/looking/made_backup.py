@@ -88,7 +88,7 @@ def make_backup(
                 times = [begin + shift + (entry % (files * messages)) * step for entry in entries]
                 keys = [f"customer-{entry % 7}" for entry in entries]
                 payloads = [b'{"order": %d, "shop": %d}' % (entry, index) for entry in entries]
-                batch = MessageBatch(
+                batch = MessageBatch.of(
                     partition,
                     [
                         ClientMessage(payload, key=key.encode(), event=begin + 1000, application={b"try": b"1"})

@@ -265,7 +265,7 @@ def test_the_queue_of_the_client_follows_the_size_of_messages(broker, topic, mon
     while len(got) < len(sent):
         taken = reading.take(60)
         assert taken is not None
-        got += [taken.position(index) for index in range(len(taken.ids))]
+        got += [taken.position(index) for index in range(len(taken.messages))]
     reading.close()
     assert got == positions(sent)
     # Small, large and small again, with a step between where a chunk holds both.
@@ -297,18 +297,18 @@ def test_messages_leave_the_queue_of_the_client_on_demand_or_at_leisure(broker, 
     first = reading.take(60)
     assert first is not None
     time.sleep(0.5)
-    assert read[0] <= len(first.ids) + scan.PORTION_MESSAGES
+    assert read[0] <= len(first.messages) + scan.PORTION_MESSAGES
     with pace.waiting():
         for _ in range(6_000):
             if read[0] >= len(sent):
                 break
             time.sleep(0.01)
     assert read[0] >= len(sent)
-    got = [first.position(index) for index in range(len(first.ids))]
+    got = [first.position(index) for index in range(len(first.messages))]
     while len(got) < len(sent):
         taken = reading.take(60)
         assert taken is not None
-        got += [taken.position(index) for index in range(len(taken.ids))]
+        got += [taken.position(index) for index in range(len(taken.messages))]
     reading.close()
     assert got == positions(sent)
 
@@ -510,6 +510,6 @@ def test_an_idle_partition_still_waits_for_a_broker_that_goes_away(broker, topic
             sent += positions(send_raw(broker.service_url, partition.topic, [Message(b"b")]))
         taken = reading.take(10)
         assert taken is not None
-        seen += [taken.position(index) for index in range(len(taken.ids))]
+        seen += [taken.position(index) for index in range(len(taken.messages))]
     reading.close()
     assert seen == sent
