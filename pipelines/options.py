@@ -42,6 +42,7 @@ _LONGEST_WINDOW = 24 * 3600
 _LONGEST_RETRY = 24 * 3600
 _LEAST_MEMORY = 64 * 10**6
 _MOST_MESSAGES = 1_000_000
+_MOST_WORKERS = 1_000
 
 LOCAL_RUNNER = "DirectRunner"
 CLUSTER_RUNNERS = ("FlinkRunner", "PortableRunner")
@@ -73,6 +74,8 @@ class BackupConfig:
     discovery_interval: int
     """Seconds between two looks for partitions that were added."""
     beam_args: tuple[str, ...]
+    local_workers: int | None = None
+    """Processes on this machine, at most; None: as many as there are cores."""
     rule: str | None = None
     """Name of the rule whose run it is."""
 
@@ -136,6 +139,9 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
     memory = attempt(size, "--memory_budget", options.memory_budget, least=_LEAST_MEMORY)
     file_bytes = attempt(size, "--max_file_bytes", options.max_file_bytes, least=1)
     file_messages = attempt(whole, "--max_file_messages", options.max_file_messages, least=1, most=_MOST_MESSAGES - 1)
+    workers = None
+    if options.local_workers is not None:
+        workers = attempt(whole, "--local_workers", options.local_workers, least=1, most=_MOST_WORKERS)
     formats = attempt(make_format, options.format, options.codec, options.payload)
     discovery_interval = attempt(duration, "--discovery_interval", options.discovery_interval, least=1, most=24 * 3600)
     retry_deadline = attempt(duration, "--retry_deadline", options.retry_deadline, least=1, most=_LONGEST_RETRY)
@@ -200,6 +206,7 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
         manifest=options.manifest == "on",
         discovery_interval=discovery_interval or 0,
         beam_args=tuple(rest),
+        local_workers=workers,
     )
 
 
@@ -229,6 +236,11 @@ def _impossible(options: argparse.Namespace, rest: Sequence[str]) -> list[str]:
         found.append("--read_compacted: what is compacted changes while a stream goes on. Leave out one of the two.")
     if options.streaming and options.summary_file is not None and not options.check:
         found.append("--summary_file: a stream has no result. Leave it out; Flink's counters tell how far it is.")
+    if options.runner in CLUSTER_RUNNERS and options.local_workers is not None:
+        found.append(
+            f"--local_workers={options.local_workers}: is of runs on this machine. Leave it out; on a cluster "
+            "--parallelism=N says how many subtasks share the partitions."
+        )
     if options.runner in CLUSTER_RUNNERS:
         found += runner_options.problems(rest, streaming=options.streaming)
     if options.acknowledge == "after-upload" and not options.subscription:

@@ -164,10 +164,12 @@ class Run:
 def arguments(
     broker: PulsarStandalone, topics: str | Sequence[str], destination: Destination, options: Sequence[str]
 ) -> list[str]:
-    """The command line of a backup."""
+    """The command line of a backup; in one process, unless ``options`` say otherwise."""
     names = [topics] if isinstance(topics, str) else topics
     topic_options = [f"--topic={name}" for name in names]
-    return [f"--service_url={broker.service_url}", *topic_options, *destination.options, *options]
+    on_cluster = any(option.startswith("--runner=") for option in options)
+    alone = [] if on_cluster else ["--local_workers=1"]
+    return [f"--service_url={broker.service_url}", *topic_options, *destination.options, *alone, *options]
 
 
 def run_job(argv: Sequence[str], *, summary: bool = True) -> Run:
