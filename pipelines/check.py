@@ -15,6 +15,7 @@ import fastavro
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.local_workers.shares import workers
 from pipelines.options import BackupConfig
 from pipelines.preflight import Preflight
 from pipelines.sizes import human_size
@@ -75,6 +76,8 @@ class Plan:
     sample: dict[str, Any] | None
     """The first message as the format would write it, long texts cut."""
     partitions: list[PartitionPlan]
+    local_workers: int | None
+    """Processes on this machine that would read; None on a cluster, and where there is nothing to read."""
     warnings: list[str]
 
 
@@ -83,6 +86,7 @@ def plan(config: BackupConfig, ready: Preflight, make_encoder: Callable[[], Reco
     resolution = ready.resolution
     parts = at_once([partial(_partition_plan, config, ready, each) for each in resolution.ranges])
     first = next((each for each in resolution.ranges if each.start < each.stop), None)
+    busy = sum(each.start < each.stop for each in resolution.ranges)
     first_object, sample = (None, None) if first is None else _sample(config, ready, first, make_encoder)
     return Plan(
         check=True,
@@ -91,6 +95,7 @@ def plan(config: BackupConfig, ready: Preflight, make_encoder: Callable[[], Reco
         first_object=first_object,
         sample=sample,
         partitions=parts,
+        local_workers=None if config.on_cluster or first is None else workers(config.local_workers, busy),
         warnings=[*resolution.warnings, *ready.warnings],
     )
 
@@ -286,6 +291,8 @@ def print_plan(found: Plan, console: Console) -> None:
         if "subscription None" not in text:
             console.print(text)
     console.print(f"First object: {found.first_object or 'none, there is nothing to read'}")
+    if found.local_workers is not None:
+        console.print(f"Processes on this machine that would read: {found.local_workers}")
     for warning in found.warnings:
         console.print(f"warning: {warning}")
     if found.sample is not None:

@@ -68,7 +68,7 @@ def add_files(
     write: WriteSettings,
     results: beam.PTransform,
 ) -> FilesTold:
-    """Add the path from partitions, of which each has something to be read, to files. ``results`` takes what it tells."""
+    """Add the path from partitions to files. There is something to read in each; ``results`` takes what it tells."""
     messages = (
         pipeline
         | "Partitions" >> beam.Create(ranges).with_output_types(PartitionRange)

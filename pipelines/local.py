@@ -9,7 +9,7 @@ from pipelines import job, results, signals
 from pipelines.display import progress_console, shown, stopped_reading
 from pipelines.local_pipeline import new_pipeline, run_pipeline
 from pipelines.local_workers.run import run_in_workers
-from pipelines.local_workers.shares import spread, workers_of
+from pipelines.local_workers.shares import spread, workers
 from pipelines.options import BackupConfig
 from pipelines.results import CollectHere, RunResults
 from transforms import progress
@@ -36,13 +36,13 @@ def run_to_its_end(config: BackupConfig, name: str, resolution: Resolution) -> R
             len(ranges),
             -(-least_budget(len(ranges)) // _MB),
         )
-    workers = workers_of(config.local_workers, len(ranges))
+    processes = workers(config.local_workers, len(ranges))
     signals.stands(partial(stopped_reading, seen, ranges))
     with shown(seen, ranges, progress_console(), live=config.log_format == "text"):
-        if workers == 1:
+        if processes == 1:
             _run_here(config, name, resolution)
         else:
-            run_in_workers(config, name, resolution, spread(ranges, workers))
+            run_in_workers(config, name, resolution, spread(ranges, processes))
     return found
 
 

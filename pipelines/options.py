@@ -134,14 +134,12 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
         problems.append(f"--start={options.start} is not before --end={options.end}: there is nothing between them.")
     if start and end and start.message and end.behind and len(topics) == 1 and start.message >= end.behind:
         problems.append(f"--start={options.start} is behind --end={options.end}: there is nothing between them.")
+    workers = attempt(_workers, options.local_workers)
     granularity = attempt(duration, "--granularity", options.granularity, least=1, most=_LONGEST_WINDOW)
     disorder = attempt(duration, "--allowed_disorder", options.allowed_disorder, least=0, most=_LONGEST_WINDOW)
     memory = attempt(size, "--memory_budget", options.memory_budget, least=_LEAST_MEMORY)
     file_bytes = attempt(size, "--max_file_bytes", options.max_file_bytes, least=1)
     file_messages = attempt(whole, "--max_file_messages", options.max_file_messages, least=1, most=_MOST_MESSAGES - 1)
-    workers = None
-    if options.local_workers is not None:
-        workers = attempt(whole, "--local_workers", options.local_workers, least=1, most=_MOST_WORKERS)
     formats = attempt(make_format, options.format, options.codec, options.payload)
     discovery_interval = attempt(duration, "--discovery_interval", options.discovery_interval, least=1, most=24 * 3600)
     retry_deadline = attempt(duration, "--retry_deadline", options.retry_deadline, least=1, most=_LONGEST_RETRY)
@@ -295,6 +293,10 @@ def duration(option: str, text: str, *, least: int, most: int) -> int:
     if not least <= value <= most:
         raise ConfigurationError(f"{option}={text}: must be from {least}s to {most // 3600}h.")
     return value
+
+
+def _workers(text: str | None) -> int | None:
+    return None if text is None else whole("--local_workers", text, least=1, most=_MOST_WORKERS)
 
 
 def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:

@@ -169,7 +169,7 @@ def job_parser() -> Parser:
     run.add_argument(
         "--local_workers",
         metavar="N",
-        help="processes that the partitions are spread over, on this machine; as many as there are cores unless given",
+        help="processes on this machine that the partitions are spread over; one for each core unless given",
     )
     run.add_argument(
         "--memory_budget",

@@ -1,4 +1,4 @@
-"""A run on this machine that is shared among worker processes: each reads some of the partitions and writes their files.
+"""A run on this machine that is shared among worker processes: each brings some of the partitions into files.
 
 ::
 
@@ -9,8 +9,8 @@
 The process of the run checks everything before, and acknowledges behind; meanwhile it shows the progress, gathers the
 results and writes the manifests, for which all partitions of a topic have to be known. ``processes`` is its side.
 
-The host is a Python of its own. It loads what a worker needs, and forks while it has no thread but its main one, nor any
-connection: the client of the broker and gRPC know nothing of forks.
+The host is a Python of its own. It loads what a worker needs, and forks while it has no thread but its main one, nor
+any connection: the client of the broker and gRPC know nothing of forks.
 
 Each worker has a socket to the process of the run, whose end is the end of both.
 """

@@ -1,6 +1,6 @@
 """``python -m pipelines.local_workers.host CONTROL WORKER…``: the process that forks the workers of a run.
 
-The words are numbers of file descriptors, of sockets to the process of the run: one of its own, and one for each worker.
+The words are file descriptors, sockets to the process of the run: one of its own, and one for each worker.
 It ends when its workers have ended; when the process of the run is gone, it kills them.
 """
 

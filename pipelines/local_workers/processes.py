@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import Any
+from typing import cast
 
 from pipelines.local_workers.told import Done, Ended, Failed, FromWorker, Order
 from transforms.errors import WorkerError
@@ -80,12 +80,12 @@ class WorkerProcesses:
 
         Raises what a worker has failed with, and WorkerError for one that has ended without having said so.
         """
-        numbers: dict[Any, int] = {end: number for number, end in enumerate(self._ends)}
+        numbers = {end: number for number, end in enumerate(self._ends)}
         while numbers:
-            for end in wait([*numbers]):
+            for end in cast(list[Connection], wait(list(numbers))):
                 number = numbers[end]
                 try:
-                    message: FromWorker = end.recv()  # type: ignore[union-attr]
+                    message: FromWorker = end.recv()
                 except (EOFError, OSError):
                     raise WorkerError(self._why(number)) from None
                 if isinstance(message, Failed):

@@ -13,7 +13,7 @@ from pipelines.local_workers.processes import WorkerProcesses
 from pipelines.local_workers.told import FromWorker, Logged, Order, Result, Share, ToldOf
 from pipelines.options import BackupConfig
 from pipelines.results import results_of
-from transforms.cos.manifests import TopicManifests, ToldOfTopic, gap_told
+from transforms.cos.manifests import ToldOfTopic, TopicManifests, gap_told
 from transforms.cos.window_manifest import ManifestSettings
 from transforms.files.windows_complete import TopicWindows
 from transforms.progress import Snapshot, progress_of

@@ -13,16 +13,16 @@ from transforms.pulsar.restriction import PartitionRange
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
-def workers_of(asked: int | None, partitions: int) -> int:
+def workers(asked: int | None, partitions: int, cgroups: Path = _CGROUPS) -> int:
     """How many worker processes read so many partitions; ``asked`` is the option, None where it was not given."""
-    return max(min(asked or cores(), partitions), 1)
+    return max(min(asked or cores(cgroups), partitions), 1)
 
 
 def cores(cgroups: Path = _CGROUPS) -> int:
     """How many cores this process may use: by its affinity, and by the quota of its container."""
     # Only Linux has an affinity.
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(min(allowed, math.ceil(_quota(cgroups))), 1) if _quota(cgroups) else allowed
+    return min(allowed, math.ceil(_quota(cgroups)) or allowed)
 
 
 def _quota(cgroups: Path) -> float:
@@ -37,10 +37,10 @@ def _quota(cgroups: Path) -> float:
         return 0.0
 
 
-def spread(ranges: Sequence[PartitionRange], workers: int) -> list[list[PartitionRange]]:
+def spread(ranges: Sequence[PartitionRange], into: int) -> list[list[PartitionRange]]:
     """The partitions of each worker, none without any: even by entries where they are known of all, else in turn."""
     sizes = [_entries(each) for each in ranges]
-    shares: list[list[int]] = [[] for _ in range(min(workers, len(ranges)))]
+    shares: list[list[int]] = [[] for _ in range(min(into, len(ranges)))]
     if None in sizes:
         for place in range(len(ranges)):
             shares[place % len(shares)].append(place)

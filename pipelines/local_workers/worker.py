@@ -1,4 +1,4 @@
-"""A worker of a run on this machine: it runs the pipeline over its share, and tells the process of the run everything."""
+"""A worker of a run on this machine: it runs the pipeline over its share, and tells the process of the run of it."""
 
 from __future__ import annotations
 

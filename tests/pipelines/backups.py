@@ -209,8 +209,13 @@ def assert_sentences_only(errors: str) -> None:
     assert any(line.startswith("error: ") for line in errors.splitlines()), errors
 
 
-def start_job(argv: Sequence[str], environment: Mapping[str, str] = SECRETS) -> subprocess.Popen[str]:
-    """Start the job as a process of its own; of ``COS_…``, it sees only what is given here."""
+def start_job(
+    argv: Sequence[str], environment: Mapping[str, str] = SECRETS, *, new_group: bool = False
+) -> subprocess.Popen[str]:
+    """Start the job as a process of its own; of ``COS_…``, it sees only what is given here.
+
+    ``new_group``: as the first of a group of processes, as a shell does it.
+    """
     clean = {name: value for name, value in os.environ.items() if not name.startswith("COS_")}
     return subprocess.Popen(
         [sys.executable, "-m", "pipelines.backup", *argv],
@@ -219,6 +224,7 @@ def start_job(argv: Sequence[str], environment: Mapping[str, str] = SECRETS) -> 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=new_group,
     )
 
 

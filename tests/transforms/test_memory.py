@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from transforms.memory import least_budget, resident_bytes, share
+from transforms.memory import least_budget, share
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.turns import Turns
 
