@@ -20,10 +20,11 @@ from pipelines.options import BackupConfig
 from pipelines.preflight import Preflight
 from pipelines.sizes import human_size
 from transforms.at_once import at_once
-from transforms.errors import BackupError, SourceError
+from transforms.errors import BackupError
 from transforms.files.format import RecordEncoder
 from transforms.files.naming import name_prefix
 from transforms.pulsar.admin import PulsarAdmin
+from transforms.pulsar.amounts import amount, last_entry
 from transforms.pulsar.client import connect
 from transforms.pulsar.entries import stored_entries
 from transforms.pulsar.messages import MessageBatch
@@ -105,7 +106,7 @@ def _partition_plan(config: BackupConfig, ready: Preflight, each: PartitionRange
     known, counted = True, True
     first = last = told = not_told = None
     if each.start < each.stop:
-        first, last = _published(config, each.start, each), _published(config, _last_entry(each.stop), each)
+        first, last = _published(config, each.start, each), _published(config, last_entry(each.stop), each)
         try:
             told = _stored(config, each)
         except BackupError as error:
@@ -113,7 +114,7 @@ def _partition_plan(config: BackupConfig, ready: Preflight, each: PartitionRange
         if told is None:
             known = counted = False
             if each.start.ledger == each.stop.ledger:
-                known, entries = True, _last_entry(each.stop).entry + 1 - each.start.entry
+                known, entries = True, last_entry(each.stop).entry + 1 - each.start.entry
         else:
             entries, size, each_message = told
             counted, messages = each_message > 0, round(size / each_message) if each_message else 0
@@ -132,10 +133,6 @@ def _partition_plan(config: BackupConfig, ready: Preflight, each: PartitionRange
     )
 
 
-def _last_entry(stop: Position) -> Position:
-    return Position(stop.ledger, stop.entry if stop.batch else stop.entry - 1)
-
-
 def _published(config: BackupConfig, entry: Position, each: PartitionRange) -> int | None:
     """When an entry was published, milliseconds; None where it is not there."""
     if entry.entry < 0:
@@ -150,22 +147,8 @@ def _stored(config: BackupConfig, each: PartitionRange) -> tuple[int, int, float
     if config.connection.admin_url is None:
         return None
     admin = PulsarAdmin(config.connection)
-    found, counters = admin.internal_stats(each.partition), admin.stats(each.partition)
-    ledgers = found.get("ledgers")
-    if not ledgers:
-        raise SourceError("--admin_url does not know the topic. Does it belong to the cluster of --service_url?")
-    if not ledgers[-1]["entries"]:
-        # Of the ledger that is written to, the list tells nothing.
-        ledgers[-1] |= {"entries": found["currentLedgerEntries"], "size": found["currentLedgerSize"]}
-    entries = size = 0
-    stop = _last_entry(each.stop).next_entry()
-    for ledger in ledgers:
-        number, length = ledger["ledgerId"], ledger["entries"]
-        if each.start.ledger <= number <= stop.ledger and length:
-            begin = each.start.entry if number == each.start.ledger else 0
-            end = min(stop.entry, length) if number == stop.ledger else length
-            entries += max(end - begin, 0)
-            size += ledger["size"] * max(end - begin, 0) // length
+    entries, size = amount(admin, each)
+    counters = admin.stats(each.partition)
     written = counters.get("msgInCounter") or 0
     return entries, size, (counters.get("bytesInCounter") or 0) / written if written else 0.0
 

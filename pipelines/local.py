@@ -14,6 +14,7 @@ from pipelines.options import BackupConfig
 from pipelines.results import CollectHere, RunResults
 from transforms import progress
 from transforms.memory import least_budget
+from transforms.pulsar.admin import PulsarAdmin
 from transforms.pulsar.request import Resolution
 
 _log = logging.getLogger("pipelines.backup")
@@ -42,7 +43,8 @@ def run_to_its_end(config: BackupConfig, name: str, resolution: Resolution) -> R
         if processes == 1:
             _run_here(config, name, resolution)
         else:
-            run_in_workers(config, name, resolution, spread(ranges, processes))
+            admin = PulsarAdmin(config.connection) if config.connection.admin_url else None
+            run_in_workers(config, name, resolution, spread(ranges, processes, admin))
     return found
 
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import math
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from transforms.at_once import at_once
+from transforms.errors import BackupError
+from transforms.pulsar.admin import PulsarAdmin
+from transforms.pulsar.amounts import amount
 from transforms.pulsar.restriction import PartitionRange
+
+_log = logging.getLogger(__name__)
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -37,22 +45,32 @@ def _quota(cgroups: Path) -> float:
         return 0.0
 
 
-def spread(ranges: Sequence[PartitionRange], into: int) -> list[list[PartitionRange]]:
-    """The partitions of each worker, none without any: even by entries where they are known of all, else in turn."""
-    sizes = [_entries(each) for each in ranges]
+def spread(ranges: Sequence[PartitionRange], into: int, admin: PulsarAdmin | None = None) -> list[list[PartitionRange]]:
+    """The partitions of each worker, none without any; about as much for each, where it is known how much all hold.
+
+    Else in turn. What does not lie in one ledger is known with ``admin`` only.
+    """
+    sizes = _sizes(ranges, admin)
     shares: list[list[int]] = [[] for _ in range(min(into, len(ranges)))]
-    if None in sizes:
+    if sizes is None:
         for place in range(len(ranges)):
             shares[place % len(shares)].append(place)
     else:
         loads = [(0, number) for number in range(len(shares))]
-        for size, place in sorted(((size or 0, place) for place, size in enumerate(sizes)), key=lambda at: -at[0]):
+        for place in sorted(range(len(ranges)), key=lambda place: -sizes[place]):
             load, number = heapq.heappop(loads)
             shares[number].append(place)
-            heapq.heappush(loads, (load + max(size, 1), number))
+            heapq.heappush(loads, (load + max(sizes[place], 1), number))
     return [[ranges[place] for place in sorted(share)] for share in shares]
 
 
-def _entries(each: PartitionRange) -> int | None:
-    """How many entries are to be read; None where it ends in another ledger, whose numbers tell nothing of sizes."""
-    return each.stop.entry - each.start.entry + 1 if each.start.ledger == each.stop.ledger else None
+def _sizes(ranges: Sequence[PartitionRange], admin: PulsarAdmin | None) -> list[int] | None:
+    """Bytes of each, or entries; None where not even these are known of all."""
+    if admin is not None:
+        try:
+            return [found.bytes for found in at_once([partial(amount, admin, each) for each in ranges])]
+        except BackupError as error:
+            _log.debug("how much partitions hold is not known: %s", error)
+    if all(each.start.ledger == each.stop.ledger for each in ranges):
+        return [each.stop.entry - each.start.entry + 1 for each in ranges]
+    return None

@@ -20,6 +20,8 @@ from tests.pipelines.producing import numbered, send
 from tests.pipelines.reading_back import assert_holds, messages_in, unnamed
 from transforms.cos.uploads import UPLOADS_AT_ONCE
 from transforms.errors import AccessError, ConfigurationError, SeveralErrors, TopicNotFoundError
+from transforms.pulsar.admin import PulsarAdmin
+from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
 from transforms.pulsar.restriction import PartitionRange
@@ -255,6 +257,19 @@ def test_each_worker_gets_about_as_many_entries_where_they_are_known():
     assert indexes(known, 9) == [[1], [2], [3], [0]]
     unknown = [*known, part(4, Position(5, 0), Position(6, 1))]
     assert indexes(unknown, 2) == [[0, 2, 4], [1, 3]]
+
+
+def test_with_admin_rest_each_worker_gets_about_as_many_bytes(broker, client, topic):
+    name = topic(partitions=3)
+    ranges = []
+    for index, (count, size) in enumerate([(5, 10), (5, 10_000), (300, 10)]):
+        partition = TopicPartition(name, index)
+        sent = send(client, partition.name, [b"." * size] * count)
+        ranges.append(PartitionRange(partition, sent[0], sent[-1].next_entry()))
+    admin = PulsarAdmin(PulsarConnection(broker.service_url, admin_url=broker.admin_url))
+    for known, shares in ((admin, [[1], [0, 2]]), (None, [[2], [0, 1]])):
+        found = spread(ranges, 2, known)
+        assert [[each.partition.index for each in share] for share in found] == shares
 
 
 @pytest.mark.parametrize(
