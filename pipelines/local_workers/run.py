@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import replace
 
 from pipelines import job
@@ -35,7 +34,7 @@ def run_in_workers(
     shares = _shares(config, name, spread)
     manifests = job.manifest_settings(config, shares[0].write)
     levels = {each: logging.getLogger(each).level for each in _LOGGERS}
-    with closing(_Taken(name, manifests, job.known_of_topics(resolution))) as taken:
+    with Taken(name, manifests, job.known_of_topics(resolution)) as taken:
         with WorkerProcesses(Order(shares, config.beam_args, manifests is not None, levels)) as workers:
             for worker, told in workers.told():
                 taken.take(worker, told)
@@ -55,7 +54,7 @@ def _with_memory(config: BackupConfig, part: int, whole: int) -> BackupConfig:
     return replace(config, memory_budget=config.memory_budget * part // whole)
 
 
-class _Taken:
+class Taken:
     """Takes in what workers tell, and writes the manifests; for one thread."""
 
     def __init__(self, run: str, manifests: ManifestSettings | None, known: Iterable[ToldOfTopic]) -> None:
@@ -65,6 +64,15 @@ class _Taken:
         self._windows: dict[str, TopicWindows] = defaultdict(TopicWindows)
         for topic, encoded in known:
             self._tell(topic, encoded)
+
+    def __enter__(self) -> Taken:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._manifests is not None:
+            if error is not None:
+                self._manifests.abandon(error)
+            self._manifests.close()
 
     def take(self, worker: int, told: FromWorker) -> None:
         """Take it in. Raises as the store does."""
@@ -84,11 +92,6 @@ class _Taken:
         """Wait for the manifests. Raises as the store does."""
         if self._manifests is not None:
             self._manifests.finish()
-
-    def close(self) -> None:
-        """End the threads."""
-        if self._manifests is not None:
-            self._manifests.close()
 
     def _tell(self, topic: str, encoded: bytes) -> None:
         if self._manifests is not None:

@@ -1,30 +1,52 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
 import re
 import signal
 import subprocess
 import time
+import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipelines import job
+from pipelines.ending import explained
+from pipelines.local_pipeline import new_pipeline, run_pipeline
+from pipelines.local_workers.processes import WorkerProcesses
+from pipelines.local_workers.run import Taken
 from pipelines.local_workers.shares import cores, spread, workers
+from pipelines.local_workers.told import Order, Result, Share, ToldOf
+from pipelines.options import parse_options
+from pipelines.results import CollectHere, forget, results_of
 from tests.pipelines.backups import SECRETS, Destination, Folder, Run, arguments, backup, refused, start_job
-from tests.pipelines.documents import run_records
+from tests.pipelines.documents import manifests, run_records
 from tests.pipelines.process_tree import children, running
 from tests.pipelines.producing import numbered, send
 from tests.pipelines.reading_back import assert_holds, messages_in, unnamed
+from transforms.cos.destination import parse_destination
 from transforms.cos.uploads import UPLOADS_AT_ONCE
+from transforms.cos.window_manifest import ManifestSettings
 from transforms.errors import AccessError, ConfigurationError, SeveralErrors, TopicNotFoundError
+from transforms.files.format import RecordEncoder
+from transforms.files.naming import Layout
+from transforms.files.windows_complete import Came, encode_told
+from transforms.progress import Progress
 from transforms.pulsar.admin import PulsarAdmin
+from transforms.pulsar.client import disconnect
 from transforms.pulsar.connection import PulsarConnection
+from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
+from transforms.pulsar.request import Resolution
+from transforms.pulsar.resolve import resolve
 from transforms.pulsar.restriction import PartitionRange
+from transforms.pulsar.windows import FOREVER
 from transforms.testing.cos_faults import ALWAYS
 from transforms.testing.producers import produce, produce_avro_versions
 from transforms.testing.raw_producer import Message, send_raw
@@ -309,3 +331,58 @@ def test_errors_are_the_same_behind_a_pipe(error):
     other = pickle.loads(pickle.dumps(error))
     assert (type(other), str(other), other.exit_code) == (type(error), str(error), error.exit_code)
     assert getattr(other, "problems", None) == getattr(error, "problems", None)
+
+
+class Odd(Exception):
+    """Can be pickled, and not be made again of that."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(f"{one} {other}")
+
+
+def odd_encoder() -> RecordEncoder:
+    raise Odd("what nobody", "has thought of")
+
+
+def test_what_nobody_has_thought_of_is_told_as_in_one_process(broker, backlog, folder):
+    name, _ = backlog
+    config = parse_options(arguments(broker, name, folder, []))
+    said = []
+    for number in (1, 2):
+        resolution = resolve(config.request)
+        read, write = job.settings(config, f"run-{number}", PARTITIONS)
+        write = replace(write, make_encoder=odd_encoder)
+        with pytest.raises(Exception) as caught:
+            if number == 1:
+                pipeline = new_pipeline(())
+                job.add_files(pipeline, resolution.ranges, read, write, CollectHere("run-1"))
+                run_pipeline(pipeline, Progress())
+            else:
+                shares = [Share([each], read, write) for each in resolution.ranges[:2]]
+                with WorkerProcesses(Order(shares, (), False, {"root": logging.INFO})) as started:
+                    list(started.told())
+        assert "odd_encoder" in "".join(traceback.format_exception(caught.value))
+        said.append(explained(caught.value))
+    assert said[0] == said[1]
+    assert said[0][0].startswith("unexpected ")
+    assert "what nobody has thought of" in said[0][0]
+    disconnect(config.connection)
+
+
+def test_a_gap_that_a_worker_tells_is_in_the_results_and_in_a_manifest(folder):
+    topic = "persistent://a/b/c"
+    layout = Layout(granularity=300)
+    settings = ManifestSettings(parse_destination(folder.options[0].split("=")[1]), layout, "avro", "run-gap")
+    start, stop = Position(7, 0), Position(9, 0)
+    gap = Gap(TopicPartition(topic, 0), start, Position(8, 0))
+    ranges = [PartitionRange(TopicPartition(topic, index), start, stop) for index in range(2)]
+    with Taken("run-gap", settings, job.known_of_topics(Resolution(ranges))) as taken:
+        taken.take(0, Result(gap))
+        for index in range(2):
+            told = Came(index, sealed=FOREVER, last=Position(8, 5), messages=3, windows={0})
+            taken.take(index, ToldOf(topic, encode_told(told)))
+        taken.finish()
+    assert results_of("run-gap").gaps == {gap}
+    forget("run-gap")
+    (manifest,) = manifests(folder)
+    assert [(each.partition, each.start, each.stop) for each in manifest.gaps] == [(0, start, Position(8, 0))]

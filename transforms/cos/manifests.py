@@ -151,6 +151,10 @@ class TopicManifests:
         """Wait for all that was begun; gives how many manifests were written. Raises as the store does."""
         return sum(results(self._writing))
 
+    def abandon(self, error: BaseException) -> None:
+        """Begin nothing more, and try nothing again, because of this error elsewhere."""
+        self._uploads.abandon(error)
+
     def close(self) -> None:
         """Wait for what runs, and end the threads."""
         self._uploads.close()
