@@ -29,12 +29,11 @@ from transforms.files.windows_complete import Came, encode_told
 from transforms.progress import Progress
 from transforms.pulsar.client import disconnect
 from transforms.pulsar.ledgers import Gap
-from transforms.pulsar.messages import TopicPartition
+from transforms.pulsar.messages import FOREVER, TopicPartition
 from transforms.pulsar.positions import Position
 from transforms.pulsar.request import Resolution
 from transforms.pulsar.resolve import resolve
 from transforms.pulsar.restriction import PartitionRange
-from transforms.pulsar.windows import FOREVER
 from transforms.testing.cos_faults import ALWAYS
 from transforms.testing.producers import produce_avro_versions
 from transforms.testing.raw_producer import Message, send_raw
