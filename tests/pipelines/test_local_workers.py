@@ -19,12 +19,13 @@ from pipelines.options import parse_options
 from pipelines.results import CollectHere, forget, results_of
 from tests.pipelines.backups import Destination, Folder, Run, arguments, backup, refused
 from tests.pipelines.documents import manifests, run_records
+from tests.pipelines.odd_encoder import odd_encoder
 from tests.pipelines.producing import numbered, send
 from tests.pipelines.reading_back import assert_holds, messages_in, unnamed
+from tests.transforms.cos.made_files import LAYOUT, NOON, TOPIC, put_file
 from transforms.cos.destination import parse_destination
+from transforms.cos.folder_store import FolderStore
 from transforms.cos.window_manifest import ManifestSettings
-from transforms.files.format import RecordEncoder
-from transforms.files.naming import Layout
 from transforms.files.windows_complete import Came, encode_told
 from transforms.progress import Progress
 from transforms.pulsar.client import disconnect
@@ -146,17 +147,6 @@ def test_a_fault_in_a_worker_is_told_in_the_words_of_one_process(broker, backlog
         assert marked.endswith(":-1"), "nothing acknowledged"
 
 
-class Odd(Exception):
-    """Can be pickled, and not be made again of that."""
-
-    def __init__(self, one: str, other: str) -> None:
-        super().__init__(f"{one} {other}")
-
-
-def odd_encoder() -> RecordEncoder:
-    raise Odd("what nobody", "has thought of")
-
-
 def test_what_nobody_has_thought_of_is_told_as_in_one_process(broker, backlog, folder):
     name, _ = backlog
     config = parse_options(arguments(broker, name, folder, []))
@@ -183,19 +173,18 @@ def test_what_nobody_has_thought_of_is_told_as_in_one_process(broker, backlog, f
 
 
 def test_a_gap_that_a_worker_tells_is_in_the_results_and_in_a_manifest(folder):
-    topic = "persistent://a/b/c"
-    layout = Layout(granularity=300)
-    settings = ManifestSettings(parse_destination(folder.options[0].split("=")[1]), layout, "avro", "run-gap")
-    start, stop = Position(7, 0), Position(9, 0)
-    gap = Gap(TopicPartition(topic, 0), start, Position(8, 0))
-    ranges = [PartitionRange(TopicPartition(topic, index), start, stop) for index in range(2)]
+    made = put_file(FolderStore(folder.path), 0)
+    settings = ManifestSettings(parse_destination(f"file://{folder.path}/"), LAYOUT, "avro", "run-gap")
+    gap = Gap(TopicPartition(TOPIC, 0), Position(6, 0), Position(7, 0))
+    ranges = [PartitionRange(TopicPartition(TOPIC, index), Position(6, 0), Position(9, 0)) for index in range(2)]
     with Taken("run-gap", settings, job.known_of_topics(Resolution(ranges))) as taken:
         taken.take(0, Result(gap))
-        for index in range(2):
-            told = Came(index, sealed=FOREVER, last=Position(8, 5), messages=3, windows={0})
-            taken.take(index, ToldOf(topic, encode_told(told)))
+        for index, files in enumerate(([made.facts], [])):
+            told = Came(index, sealed=FOREVER, last=Position(7, 2), messages=3, windows={NOON}, files=files)
+            taken.take(index, ToldOf(TOPIC, encode_told(told)))
         taken.finish()
     assert results_of("run-gap").gaps == {gap}
     forget("run-gap")
     (manifest,) = manifests(folder)
-    assert [(each.partition, each.start, each.stop) for each in manifest.gaps] == [(0, start, Position(8, 0))]
+    assert [(each.partition, each.start, each.stop) for each in manifest.gaps] == [(0, gap.start, gap.stop)]
+    assert [each.name for each in manifest.files] == [made.name]
