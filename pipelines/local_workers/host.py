@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import NoReturn
@@ -51,8 +52,9 @@ def main(argv: Sequence[str]) -> None:
 def _work(order: Order, number: int, end: Connection) -> NoReturn:
     try:
         work(order, order.shares[number], end)
-    finally:
-        os._exit(1)  # behind whatever kept it from ending itself
+    except BaseException:  # what keeps it from telling the run, and from ending itself
+        traceback.print_exc()
+    os._exit(1)
 
 
 def _end_with(control: Connection, workers: dict[int, int]) -> None:
