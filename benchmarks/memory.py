@@ -140,7 +140,8 @@ def run(case: Case, service_url: str, topic: str, budget: str, folder: Path) -> 
         server.latency = case.latency
         command = [sys.executable, "-m", "pipelines.backup", f"--service_url={service_url}", f"--topic={topic}"]
         command += [f"--destination=cos://{TEST_BUCKET}/memory/", f"--cos_endpoint={server.endpoint}"]
-        command += ["--cos_region=ap-guangzhou", "--log_level=ERROR", f"--memory_budget={budget}", *case.options]
+        command += ["--cos_region=ap-guangzhou", "--log_level=ERROR", "--local_workers=1"]
+        command += [f"--memory_budget={budget}", *case.options]
         cost = measure(command, {**os.environ, **secrets}, seconds=1800)
     if cost.code:
         raise SystemExit(f"{case.name}: the job failed with exit code {cost.code}:\n{cost.errors}")

@@ -15,14 +15,16 @@ import fastavro
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.local_workers.shares import workers
 from pipelines.options import BackupConfig
 from pipelines.preflight import Preflight
 from pipelines.sizes import human_size
 from transforms.at_once import at_once
-from transforms.errors import BackupError, SourceError
+from transforms.errors import BackupError
 from transforms.files.format import RecordEncoder
 from transforms.files.naming import name_prefix
 from transforms.pulsar.admin import PulsarAdmin
+from transforms.pulsar.amounts import amount, last_entry
 from transforms.pulsar.client import connect
 from transforms.pulsar.entries import stored_entries
 from transforms.pulsar.messages import MessageBatch
@@ -75,6 +77,8 @@ class Plan:
     sample: dict[str, Any] | None
     """The first message as the format would write it, long texts cut."""
     partitions: list[PartitionPlan]
+    local_workers: int | None
+    """Processes on this machine that would read; None on a cluster, and where there is nothing to read."""
     warnings: list[str]
 
 
@@ -83,6 +87,7 @@ def plan(config: BackupConfig, ready: Preflight, make_encoder: Callable[[], Reco
     resolution = ready.resolution
     parts = at_once([partial(_partition_plan, config, ready, each) for each in resolution.ranges])
     first = next((each for each in resolution.ranges if each.start < each.stop), None)
+    busy = sum(each.start < each.stop for each in resolution.ranges)
     first_object, sample = (None, None) if first is None else _sample(config, ready, first, make_encoder)
     return Plan(
         check=True,
@@ -91,6 +96,7 @@ def plan(config: BackupConfig, ready: Preflight, make_encoder: Callable[[], Reco
         first_object=first_object,
         sample=sample,
         partitions=parts,
+        local_workers=None if config.on_cluster or first is None else workers(config.local_workers, busy),
         warnings=[*resolution.warnings, *ready.warnings],
     )
 
@@ -100,7 +106,7 @@ def _partition_plan(config: BackupConfig, ready: Preflight, each: PartitionRange
     known, counted = True, True
     first = last = told = not_told = None
     if each.start < each.stop:
-        first, last = _published(config, each.start, each), _published(config, _last_entry(each.stop), each)
+        first, last = _published(config, each.start, each), _published(config, last_entry(each.stop), each)
         try:
             told = _stored(config, each)
         except BackupError as error:
@@ -108,7 +114,7 @@ def _partition_plan(config: BackupConfig, ready: Preflight, each: PartitionRange
         if told is None:
             known = counted = False
             if each.start.ledger == each.stop.ledger:
-                known, entries = True, _last_entry(each.stop).entry + 1 - each.start.entry
+                known, entries = True, last_entry(each.stop).entry + 1 - each.start.entry
         else:
             entries, size, each_message = told
             counted, messages = each_message > 0, round(size / each_message) if each_message else 0
@@ -127,10 +133,6 @@ def _partition_plan(config: BackupConfig, ready: Preflight, each: PartitionRange
     )
 
 
-def _last_entry(stop: Position) -> Position:
-    return Position(stop.ledger, stop.entry if stop.batch else stop.entry - 1)
-
-
 def _published(config: BackupConfig, entry: Position, each: PartitionRange) -> int | None:
     """When an entry was published, milliseconds; None where it is not there."""
     if entry.entry < 0:
@@ -145,22 +147,8 @@ def _stored(config: BackupConfig, each: PartitionRange) -> tuple[int, int, float
     if config.connection.admin_url is None:
         return None
     admin = PulsarAdmin(config.connection)
-    found, counters = admin.internal_stats(each.partition), admin.stats(each.partition)
-    ledgers = found.get("ledgers")
-    if not ledgers:
-        raise SourceError("--admin_url does not know the topic. Does it belong to the cluster of --service_url?")
-    if not ledgers[-1]["entries"]:
-        # Of the ledger that is written to, the list tells nothing.
-        ledgers[-1] |= {"entries": found["currentLedgerEntries"], "size": found["currentLedgerSize"]}
-    entries = size = 0
-    stop = _last_entry(each.stop).next_entry()
-    for ledger in ledgers:
-        number, length = ledger["ledgerId"], ledger["entries"]
-        if each.start.ledger <= number <= stop.ledger and length:
-            begin = each.start.entry if number == each.start.ledger else 0
-            end = min(stop.entry, length) if number == stop.ledger else length
-            entries += max(end - begin, 0)
-            size += ledger["size"] * max(end - begin, 0) // length
+    entries, size = amount(admin, each)
+    counters = admin.stats(each.partition)
     written = counters.get("msgInCounter") or 0
     return entries, size, (counters.get("bytesInCounter") or 0) / written if written else 0.0
 
@@ -286,6 +274,8 @@ def print_plan(found: Plan, console: Console) -> None:
         if "subscription None" not in text:
             console.print(text)
     console.print(f"First object: {found.first_object or 'none, there is nothing to read'}")
+    if found.local_workers is not None:
+        console.print(f"Processes on this machine that would read: {found.local_workers}")
     for warning in found.warnings:
         console.print(f"warning: {warning}")
     if found.sample is not None:

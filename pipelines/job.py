@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.coders import registry
 
 from pipelines.options import BackupConfig
-from transforms.cos.manifests import OfTopics, WriteManifests, gap_told, partitions_told
+from transforms.cos.manifests import OfTopics, ToldOfTopic, WriteManifests, gap_told, partitions_told
 from transforms.cos.sink import WriteSettings, WriteToCos
 from transforms.cos.window_manifest import ManifestSettings
 from transforms.files.format import RecordEncoder
@@ -42,7 +42,33 @@ def add_backup(
     results: beam.PTransform,
 ) -> None:
     """Add the whole path of a run with an end to a pipeline. ``results`` takes what it tells."""
-    ranges = [each for each in resolution.ranges if each.start < each.stop]
+    found = add_files(pipeline, [each for each in resolution.ranges if each.start < each.stop], read, write, results)
+    if manifests is not None:
+        begun = pipeline | "Known" >> beam.Create(known_of_topics(resolution))
+        _ = (
+            begun | "KnownOfTopics" >> OfTopics(),
+            found.told | "FilesOfTopics" >> OfTopics(),
+            found.gaps | "GapsOfTopics" >> OfTopics(),
+        ) | "Manifests" >> WriteManifests(manifests)
+
+
+class FilesTold(NamedTuple):
+    """What manifests are made of, as the path to the files tells it."""
+
+    told: beam.PCollection
+    """As ``WriteToCosResult.told``."""
+    gaps: beam.PCollection
+    """Gap, each at least once."""
+
+
+def add_files(
+    pipeline: beam.Pipeline,
+    ranges: Iterable[PartitionRange],
+    read: ReadSettings,
+    write: WriteSettings,
+    results: beam.PTransform,
+) -> FilesTold:
+    """Add the path from partitions to files. There is something to read in each; ``results`` takes what it tells."""
     messages = (
         pipeline
         | "Partitions" >> beam.Create(ranges).with_output_types(PartitionRange)
@@ -58,15 +84,13 @@ def add_backup(
         "schemas": written.schemas,
     }
     _ = told | "Results" >> results
-    if manifests is not None:
-        # Those of which nothing is read, too: a topic's window is complete over all of them.
-        known = [*partitions_told(resolution.ranges), *map(gap_told, resolution.gaps)]
-        begun = pipeline | "Known" >> beam.Create(known)
-        _ = (
-            begun | "KnownOfTopics" >> OfTopics(),
-            written.told | "FilesOfTopics" >> OfTopics(),
-            messages.gaps | "GapsOfTopics" >> OfTopics(),
-        ) | "Manifests" >> WriteManifests(manifests)
+    return FilesTold(written.told, messages.gaps)
+
+
+def known_of_topics(resolution: Resolution) -> list[ToldOfTopic]:
+    """What is told of topics before anything is read."""
+    # Partitions of which nothing is read, too: a topic's window is complete over all of them.
+    return [*partitions_told(resolution.ranges), *map(gap_told, resolution.gaps)]
 
 
 def add_stream(

@@ -12,7 +12,7 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -56,17 +56,24 @@ def set_up(level: str, form: str, *, client: bool = True) -> None:
 
     ``client``: also what pulsar-client says, which loads it.
     """
-    global _form, _client_log  # noqa: PLW0603 - stderr is a matter of the process
+    global _form  # noqa: PLW0603 - stderr is a matter of the process
     _form = form
     handler = _StderrHandler()
     handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter(_TEXT))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.captureWarnings(True)
     # The runner's own lines are about stages and coders, and tracebacks of what is told in a sentence.
-    logging.getLogger("apache_beam").setLevel("DEBUG" if level == "DEBUG" else "CRITICAL")
+    set_up_process(handler, {"root": level, "apache_beam": "DEBUG" if level == "DEBUG" else "CRITICAL"}, client=client)
     if level != "DEBUG":
         # Beam logs what a job server says without a name.
         handler.addFilter(lambda record: record.name != "root")
+
+
+def set_up_process(handler: logging.Handler, levels: Mapping[str, str | int], *, client: bool = True) -> None:
+    """Log to this handler, with the levels of these loggers, of which ``root`` is one."""
+    global _client_log  # noqa: PLW0603 - what the client says is a matter of the process
+    logging.basicConfig(handlers=[handler], force=True)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    logging.captureWarnings(True)
     if client and _client_log is None:
         _client_log = _ClientLog()
 
@@ -149,8 +156,10 @@ class _JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = dict(getattr(record, "fields", {}))
-        if record.exc_info:
-            fields["exception"] = cleaned(self.formatException(record.exc_info))
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.formatException(record.exc_info)
+        if record.exc_text:  # alone where it came from another process
+            fields["exception"] = cleaned(record.exc_text)
         return _json(record.created, record.levelname, record.name, record.getMessage(), fields)
 
 

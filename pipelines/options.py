@@ -42,6 +42,7 @@ _LONGEST_WINDOW = 24 * 3600
 _LONGEST_RETRY = 24 * 3600
 _LEAST_MEMORY = 64 * 10**6
 _MOST_MESSAGES = 1_000_000
+_MOST_WORKERS = 1_000
 
 LOCAL_RUNNER = "DirectRunner"
 CLUSTER_RUNNERS = ("FlinkRunner", "PortableRunner")
@@ -73,6 +74,8 @@ class BackupConfig:
     discovery_interval: int
     """Seconds between two looks for partitions that were added."""
     beam_args: tuple[str, ...]
+    local_workers: int | None = None
+    """Processes on this machine, at most; None: as many as there are cores."""
     rule: str | None = None
     """Name of the rule whose run it is."""
 
@@ -131,6 +134,7 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
         problems.append(f"--start={options.start} is not before --end={options.end}: there is nothing between them.")
     if start and end and start.message and end.behind and len(topics) == 1 and start.message >= end.behind:
         problems.append(f"--start={options.start} is behind --end={options.end}: there is nothing between them.")
+    workers = attempt(_workers, options.local_workers)
     granularity = attempt(duration, "--granularity", options.granularity, least=1, most=_LONGEST_WINDOW)
     disorder = attempt(duration, "--allowed_disorder", options.allowed_disorder, least=0, most=_LONGEST_WINDOW)
     memory = attempt(size, "--memory_budget", options.memory_budget, least=_LEAST_MEMORY)
@@ -200,6 +204,7 @@ def parse_options(argv: Sequence[str]) -> BackupConfig:
         manifest=options.manifest == "on",
         discovery_interval=discovery_interval or 0,
         beam_args=tuple(rest),
+        local_workers=workers,
     )
 
 
@@ -229,6 +234,11 @@ def _impossible(options: argparse.Namespace, rest: Sequence[str]) -> list[str]:
         found.append("--read_compacted: what is compacted changes while a stream goes on. Leave out one of the two.")
     if options.streaming and options.summary_file is not None and not options.check:
         found.append("--summary_file: a stream has no result. Leave it out; Flink's counters tell how far it is.")
+    if options.runner in CLUSTER_RUNNERS and options.local_workers is not None:
+        found.append(
+            f"--local_workers={options.local_workers}: is of runs on this machine. Leave it out; on a cluster "
+            "--parallelism=N says how many subtasks share the partitions."
+        )
     if options.runner in CLUSTER_RUNNERS:
         found += runner_options.problems(rest, streaming=options.streaming)
     if options.acknowledge == "after-upload" and not options.subscription:
@@ -283,6 +293,10 @@ def duration(option: str, text: str, *, least: int, most: int) -> int:
     if not least <= value <= most:
         raise ConfigurationError(f"{option}={text}: must be from {least}s to {most // 3600}h.")
     return value
+
+
+def _workers(text: str | None) -> int | None:
+    return None if text is None else whole("--local_workers", text, least=1, most=_MOST_WORKERS)
 
 
 def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:

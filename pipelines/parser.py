@@ -163,11 +163,19 @@ def job_parser() -> Parser:
     _add_file_options(parser.add_argument_group("files"))
     run = parser.add_argument_group("run")
     run.add_argument(
-        "--runner", default="DirectRunner", metavar="NAME", help="DirectRunner: in this process; or FlinkRunner"
+        "--runner", default="DirectRunner", metavar="NAME", help="DirectRunner: on this machine; or FlinkRunner"
     )
     run.add_argument("--streaming", action="store_true", help="without an end, until somebody stops it; on Flink")
     run.add_argument(
-        "--memory_budget", default="256MB", metavar="SIZE", help="memory of a worker process, beyond the interpreter"
+        "--local_workers",
+        metavar="N",
+        help="processes on this machine that the partitions are spread over; one for each core unless given",
+    )
+    run.add_argument(
+        "--memory_budget",
+        default="256MB",
+        metavar="SIZE",
+        help="memory beyond the interpreter: of all local workers together, or of a worker process on Flink",
     )
     run.add_argument("--summary_file", metavar="PATH", help="write the result as JSON")
     run.add_argument("--check", action="store_true", help="check everything, say what a run would do, and do nothing")

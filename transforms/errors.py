@@ -13,7 +13,8 @@
     │   ├── ObjectConflictError        the name is taken by other content
     │   ├── DamagedError               what is stored cannot be read back
     │   └── UnrestorableError          a message that is stored cannot be brought back as it was
-    └── FlinkError                     the Flink cluster
+    ├── FlinkError                     the Flink cluster
+    └── WorkerError                    a worker process of a local run
 
 Exit code 6 is that of no error: ``verify`` has read a backup and could not prove it.
 
@@ -41,6 +42,10 @@ class SeveralErrors(BackupError):
         super().__init__("\n".join(dict.fromkeys(map(str, self.errors))))
         self.exit_code = self.errors[0].exit_code
 
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Pickle what it was made of; else it would be made of its text."""
+        return type(self), (self.errors,)
+
 
 class ConfigurationError(BackupError):
     """An option, a file or a combination of them is wrong.
@@ -53,6 +58,10 @@ class ConfigurationError(BackupError):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Pickle what it was made of; else it would be made of its text."""
+        return type(self), self.problems
 
 
 class AccessError(BackupError):
@@ -99,3 +108,7 @@ class UnrestorableError(DestinationError):
 
 class FlinkError(BackupError):
     """The Flink cluster does not answer, refuses, or has lost a job."""
+
+
+class WorkerError(BackupError):
+    """A worker process of a run on this machine has ended before its work; running again completes it."""

@@ -6,7 +6,8 @@ Counted per process, for display. What a run has done is told by its result, nev
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
@@ -25,9 +26,18 @@ class PartitionProgress:
     done: bool = False
 
 
+class Snapshot(NamedTuple):
+    """How far a part of a run has come; picklable."""
+
+    partitions: dict[TopicPartition, PartitionProgress]
+    files: int = 0
+    file_bytes: int = 0
+    retries: int = 0
+
+
 @dataclass(slots=True)
 class Progress:
-    """All of a run, as far as this process sees it. Read ``snapshot``; the rest is for the transforms."""
+    """All of a run, as far as this process sees it or was told."""
 
     partitions: dict[TopicPartition, PartitionProgress] = field(default_factory=dict)
     files: int = 0
@@ -36,6 +46,8 @@ class Progress:
     """Requests to the destination that were tried again."""
     failure: BaseException | None = None
     """What ended the run, as it was raised: runners pass on its text only."""
+    _others: dict[int, Snapshot] = field(default_factory=dict, repr=False)
+    """What other processes have told last, by their numbers."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def read(self, partition: TopicPartition, messages: int, size: int, position: Position, publish_time: int) -> None:
@@ -62,6 +74,22 @@ class Progress:
         """Count requests that were tried again."""
         with self._lock:
             self.retries += requests
+
+    def snapshot(self) -> Snapshot:
+        """How far it is now."""
+        with self._lock:
+            partitions = {partition: replace(at) for partition, at in self.partitions.items()}
+            return Snapshot(partitions, self.files, self.file_bytes, self.retries)
+
+    def told(self, process: int, now: Snapshot) -> None:
+        """Take in how far another process is, which works on partitions of its own."""
+        with self._lock:
+            before = self._others.get(process, Snapshot({}))
+            self._others[process] = now
+            self.partitions.update(now.partitions)
+            self.files += now.files - before.files
+            self.file_bytes += now.file_bytes - before.file_bytes
+            self.retries += now.retries - before.retries
 
     def failed(self, error: BaseException) -> None:
         """Remember the first failure."""

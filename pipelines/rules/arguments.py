@@ -51,6 +51,7 @@ _SAME_NAME = (
     "timezone",
     "manifest",
     "runner",
+    "local_workers",
     "memory_budget",
 )
 

@@ -107,8 +107,14 @@ class Rule(BaseModel):
     timezone: str = Field("UTC", description="of the dates in the path, and of a cron schedule")
     manifest: str = Field("on", description="on or off: manifests of windows, and a record of each run")
 
-    runner: str = Field("DirectRunner", description="DirectRunner: in the run's own process; or FlinkRunner")
-    memory_budget: str = Field("256MB", description="memory of a worker process, beyond the interpreter")
+    runner: str = Field("DirectRunner", description="DirectRunner: on the machine where the run is; or FlinkRunner")
+    local_workers: str | None = Field(
+        None, description="processes of a run there, which share its partitions; one for each core unless given"
+    )
+    memory_budget: str = Field(
+        "256MB",
+        description="memory beyond the interpreter: of all local workers together, or of a worker process on Flink",
+    )
     runner_options: Texts = Field((), description="an option of the runner, such as --flink_master=URL; repeatable")
 
     @field_validator("name")

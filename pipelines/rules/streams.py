@@ -43,7 +43,7 @@ KEEP_STATE = frozenset(
         *("description", "enabled", "retries", "keep_log", "on_trimmed", "retry_deadline", "memory_budget"),
         *("address", "admin_url", "role", "role_key", "listener_name", "tls_trust_certs", "tls_cert", "tls_key"),
         *("cos_endpoint", "cos_credentials", "storage_class", "server_side_encryption", "acl", "tags", "metadata"),
-        *("start_point", "end_point", "runner_options"),
+        *("start_point", "end_point", "runner_options", "local_workers"),
     }
 )
 

@@ -164,10 +164,12 @@ class Run:
 def arguments(
     broker: PulsarStandalone, topics: str | Sequence[str], destination: Destination, options: Sequence[str]
 ) -> list[str]:
-    """The command line of a backup."""
+    """The command line of a backup; in one process, unless ``options`` say otherwise."""
     names = [topics] if isinstance(topics, str) else topics
     topic_options = [f"--topic={name}" for name in names]
-    return [f"--service_url={broker.service_url}", *topic_options, *destination.options, *options]
+    on_cluster = any(option.startswith("--runner=") for option in options)
+    alone = [] if on_cluster else ["--local_workers=1"]
+    return [f"--service_url={broker.service_url}", *topic_options, *destination.options, *alone, *options]
 
 
 def run_job(argv: Sequence[str], *, summary: bool = True) -> Run:
@@ -207,8 +209,13 @@ def assert_sentences_only(errors: str) -> None:
     assert any(line.startswith("error: ") for line in errors.splitlines()), errors
 
 
-def start_job(argv: Sequence[str], environment: Mapping[str, str] = SECRETS) -> subprocess.Popen[str]:
-    """Start the job as a process of its own; of ``COS_…``, it sees only what is given here."""
+def start_job(
+    argv: Sequence[str], environment: Mapping[str, str] = SECRETS, *, new_group: bool = False
+) -> subprocess.Popen[str]:
+    """Start the job as a process of its own; of ``COS_…``, it sees only what is given here.
+
+    ``new_group``: as the first of a group of processes, as a shell does it.
+    """
     clean = {name: value for name, value in os.environ.items() if not name.startswith("COS_")}
     return subprocess.Popen(
         [sys.executable, "-m", "pipelines.backup", *argv],
@@ -217,6 +224,7 @@ def start_job(argv: Sequence[str], environment: Mapping[str, str] = SECRETS) -> 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=new_group,
     )
 
 

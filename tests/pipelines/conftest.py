@@ -9,7 +9,9 @@ import pytest
 
 from tests.pipelines.backups import SECRETS, Bucket, Folder
 from tests.pipelines.producing import connected
+from transforms.pulsar.positions import Position
 from transforms.testing.cos_server import CosServer
+from transforms.testing.producers import produce
 from transforms.testing.pulsar_standalone import PulsarStandalone
 
 
@@ -56,3 +58,12 @@ def folder(tmp_path: Path) -> Folder:
     path = tmp_path / "folder"
     path.mkdir()
     return Folder(path)
+
+
+@pytest.fixture
+def backlog(broker: PulsarStandalone, topic: Callable[..., str]) -> tuple[str, dict[str, list[Position]]]:
+    """A topic of 4 partitions with 20,000 messages, and the ids of what each partition holds."""
+    name = topic(partitions=4)
+    sent = produce(broker.service_url, name, 20_000, partitions=4)
+    partitions = {index: f"{name}-partition-{index}" for index in range(4)}
+    return name, {each: [one.position for one in sent if one.partition == at] for at, each in partitions.items()}

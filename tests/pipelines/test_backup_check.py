@@ -45,8 +45,9 @@ def test_check_says_why_what_a_topic_holds_could_not_be_asked(broker, client, to
     for index in range(2):
         send(client, f"{name}-partition-{index}", numbered(4))
     with refusing_rest(broker.admin_url, "internalStats", status) as admin_url:
-        run = run_job(arguments(broker, name, bucket, ["--check", f"--admin_url={admin_url}"]))
+        run = run_job(arguments(broker, name, bucket, ["--check", f"--admin_url={admin_url}", "--local_workers=5"]))
     assert run.code == 0, run.errors
+    assert run.summary["local_workers"] == 2
     *filled, empty = run.summary["partitions"]
     for part in filled:
         assert (part["entries"], part["messages"], part["bytes"]) == (4, None, None)
@@ -55,6 +56,7 @@ def test_check_says_why_what_a_topic_holds_could_not_be_asked(broker, client, to
     assert run.summary["told_by_admin"] is False
     printed = " ".join(capsys.readouterr().out.split())
     assert "2 of 3 partitions hold could not be asked. The first of them: " in printed
+    assert "Processes on this machine that would read: 2" in printed
     assert reason in printed
     assert "give --admin_url" not in printed
 

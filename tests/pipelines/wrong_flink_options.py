@@ -25,6 +25,14 @@ CASES = [
         ],
     ),
     Case(
+        "workers of this machine for a cluster",
+        2,
+        ["--runner=FlinkRunner", "--local_workers=2", "--environment_type=EXTERNAL"],
+        [
+            "--local_workers=2: is of runs on this machine. Leave it out; on a cluster --parallelism=N says how many subtasks share the partitions."
+        ],
+    ),
+    Case(
         "a stream that nobody could stop",
         2,
         ["--runner=FlinkRunner", "--streaming", "--environment_type=EXTERNAL"],

@@ -128,6 +128,18 @@ CASES = [
         ["--memory_budget=1MB: must be at least 64000000 bytes."],
     ),
     Case(
+        "no worker at all",
+        2,
+        ["--local_workers=0"],
+        ["--local_workers=0: must be a whole number from 1 to 1000."],
+    ),
+    Case(
+        "workers in words",
+        2,
+        ["--local_workers=two"],
+        ["--local_workers=two: must be a whole number from 1 to 1000."],
+    ),
+    Case(
         "a summary in a folder that is not there",
         2,
         ["--summary_file={folder}/nothing/summary.json"],

@@ -13,6 +13,7 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import pulsar
 
 from tests.pipelines.backups import SECRETS, Bucket, arguments, is_document
+from tests.pipelines.process_tree import children, running
 from tests.pipelines.producing import place
 from tests.pipelines.reading_back import (
     StoredFile,
@@ -345,10 +347,32 @@ class Attempt:
 
     def kill(self) -> bool:
         """SIGKILL. False if it had ended by then, well."""
+        others = [each for host in children(self.process.pid) for each in (host, *children(host))]
         self.process.kill()
         code = self.process.wait()
         assert code in (0, -9), self.errors
+        deadline = time.monotonic() + 10
+        while any(map(running, others)):
+            assert time.monotonic() < deadline, "a worker has outlived its run"
+            time.sleep(0.001)
         return code == -9
+
+    def kill_worker(self, source: random.Random) -> bool:
+        """SIGKILL one of its workers, or the process itself where there are none. False if it had ended by then, well.
+
+        Whatever is killed, no process of the run is left.
+        """
+        hosts = children(self.process.pid)
+        workers = [worker for host in hosts for worker in children(host)]
+        if not workers:
+            return self.kill()
+        with suppress(ProcessLookupError):
+            os.kill(source.choice(workers), signal.SIGKILL)
+        code = self.wait(30)
+        assert code in (0, 1), self.errors
+        assert code == 0 or "a worker process of the run was killed (SIGKILL)" in self.errors, self.errors
+        assert not any(map(running, [*hosts, *workers]))
+        return code == 1
 
     def end(self, *numbers: int) -> int:
         """Send signals; its exit code, which has to come within seconds."""

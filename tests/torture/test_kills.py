@@ -11,7 +11,7 @@ from tests.torture.ordeal import Backlog, Ordeal, consumers
 
 PARTITIONS = 4
 CODES = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
-KINDS = [["--format=avro"], ["--format=jsonl", "--window_by=event_time"]]
+KINDS = [["--format=avro"], ["--format=jsonl", "--window_by=event_time"], ["--format=avro", "--local_workers=3"]]
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def new_ordeal(broker, client, topic, bucket, torture, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("options", KINDS, ids=["avro", "jsonl"])
+@pytest.mark.parametrize("options", KINDS, ids=["avro", "jsonl", "workers"])
 def test_runs_killed_at_random_moments_complete_what_they_began(torture, new_ordeal, options):
     ordeal = new_ordeal(*options)
     source, wanted = torture.random, torture.count(1, 40)
@@ -47,7 +47,8 @@ def test_runs_killed_at_random_moments_complete_what_they_began(torture, new_ord
             run.until(lambda run=run: run.wrote > 0)
             moment = run.seconds + source.uniform(0, working / 2)
         run.until(lambda run=run, moment=moment: run.seconds >= moment)
-        if run.kill():
+        # Where there are workers, one of them now and then: the run ends with it.
+        if run.kill_worker(source) if source.random() < 0.5 else run.kill():
             killed += 1
             idle += run.wrote == 0
         else:

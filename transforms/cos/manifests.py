@@ -119,51 +119,45 @@ def _of_topic(element: ToldOfTopic | Gap | PartitionRange) -> ToldOfTopic:
     return element
 
 
-class _WriteManifests(beam.DoFn):  # type: ignore[misc]
-    """Keyed by topic, in the global window; see ``transforms.files.windows_complete`` for when a manifest is due."""
+class TopicManifests:
+    """Writes the manifests that become due as things are told of topics, many at once; for one thread.
 
-    WINDOWS = ReadModifyWriteStateSpec("windows", BytesCoder())
+    What is known of the windows of a topic is kept by the caller, from one ``take`` to the next. ``run`` of the
+    settings names what is kept of files in this process.
+    """
 
     def __init__(self, settings: ManifestSettings, *, bounded: bool) -> None:
         self._settings = settings
         self._bounded = bounded
-        self._written = Metrics.counter(NAMESPACE, "manifests_written")
-
-    def setup(self) -> None:
-        settings = self._settings
         self._writer = ManifestWriter(open_store(settings.destination), settings, partial(_files.get, settings.run))
         self._uploads = Uploads(_UPLOAD_BYTES)
+        self.begin()
 
-    def teardown(self) -> None:
-        self._uploads.close()
-
-    def start_bundle(self) -> None:
+    def begin(self) -> None:
+        """Start afresh, whatever became of what was begun before."""
         self._uploads.begin()
         self._writing: list[Future[bool]] = []
         self._last: dict[tuple[str, int], Future[Any]] = {}
 
-    def process(self, element: ToldOfTopic, state: Any = beam.DoFn.StateParam(WINDOWS)) -> None:
-        topic, encoded = element
-        try:
-            known = state.read()
-            windows = TopicWindows.from_bytes(known) if known else TopicWindows()
-            told = decode_told(encoded)
-            windows.take(told)
-            if isinstance(told, Came):
-                _files.put(self._settings.run, told.files)
-            self._write(topic, windows)
-            state.write(windows.to_bytes())
-        except Exception as error:
-            progress_of(self._settings.run).failed(error)
-            raise
+    def take(self, topic: str, windows: TopicWindows, encoded: bytes) -> None:
+        """Note in ``windows`` what is told, and begin to write what is due. Raises as the store does."""
+        told = decode_told(encoded)
+        windows.take(told)
+        if isinstance(told, Came):
+            _files.put(self._settings.run, told.files)
+        self._write(topic, windows)
 
-    def finish_bundle(self) -> None:
-        try:
-            written = results(self._writing)
-        except Exception as error:
-            progress_of(self._settings.run).failed(error)
-            raise
-        self._written.inc(sum(written))
+    def finish(self) -> int:
+        """Wait for all that was begun; gives how many manifests were written. Raises as the store does."""
+        return sum(results(self._writing))
+
+    def abandon(self, error: BaseException) -> None:
+        """Begin nothing more, and try nothing again, because of this error elsewhere."""
+        self._uploads.abandon(error)
+
+    def close(self) -> None:
+        """Wait for what runs, and end the threads."""
+        self._uploads.close()
 
     def _write(self, topic: str, windows: TopicWindows) -> None:
         if windows.begins and not self._bounded:
@@ -186,6 +180,45 @@ class _WriteManifests(beam.DoFn):  # type: ignore[misc]
 
     def _is_written(self, wanted: WindowOfTopic) -> bool:
         return self._writer.write(wanted) is not None
+
+
+class _WriteManifests(beam.DoFn):  # type: ignore[misc]
+    """Keyed by topic, in the global window; see ``transforms.files.windows_complete`` for when a manifest is due."""
+
+    WINDOWS = ReadModifyWriteStateSpec("windows", BytesCoder())
+
+    def __init__(self, settings: ManifestSettings, *, bounded: bool) -> None:
+        self._settings = settings
+        self._bounded = bounded
+        self._written = Metrics.counter(NAMESPACE, "manifests_written")
+
+    def setup(self) -> None:
+        self._manifests = TopicManifests(self._settings, bounded=self._bounded)
+
+    def teardown(self) -> None:
+        self._manifests.close()
+
+    def start_bundle(self) -> None:
+        self._manifests.begin()
+
+    def process(self, element: ToldOfTopic, state: Any = beam.DoFn.StateParam(WINDOWS)) -> None:
+        topic, encoded = element
+        try:
+            known = state.read()
+            windows = TopicWindows.from_bytes(known) if known else TopicWindows()
+            self._manifests.take(topic, windows, encoded)
+            state.write(windows.to_bytes())
+        except Exception as error:
+            progress_of(self._settings.run).failed(error)
+            raise
+
+    def finish_bundle(self) -> None:
+        try:
+            written = self._manifests.finish()
+        except Exception as error:
+            progress_of(self._settings.run).failed(error)
+            raise
+        self._written.inc(written)
 
 
 class _KnownFiles:

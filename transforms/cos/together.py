@@ -31,6 +31,12 @@ class Together:
         if self._failure is not None:
             raise self._failure
 
+    def fail(self, error: BaseException) -> None:
+        """Take this for a failure of all, if there was none before."""
+        with self._lock:
+            self._failure = self._failure or error
+        self._failed.set()
+
     def run(self, work: Callable[[], _Result]) -> _Result:
         """Do a piece of the work on this thread; raises the first failure where another piece has failed before.
 
@@ -44,9 +50,7 @@ class Together:
             self.check()
             raise
         except BaseException as error:
-            with self._lock:
-                self._failure = self._failure or error
-            self._failed.set()
+            self.fail(error)
             raise
         finally:
             _together.reset(token)

@@ -53,6 +53,10 @@ class Uploads:
 
         return self._pool.submit(run)
 
+    def abandon(self, error: BaseException) -> None:
+        """Have what waits and what would try a request again fail with this."""
+        self._together.fail(error)
+
     def map(self, function: Callable[[A], T], items: Iterable[A]) -> Iterator[T]:
         """Apply a function to each item in the pool; results in order."""
         return self._pool.map(function, items)

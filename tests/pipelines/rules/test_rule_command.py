@@ -64,6 +64,7 @@ FULL = {
     "path_template": "{topic}/%Y/",
     "timezone": "Asia/Shanghai",
     "manifest": "off",
+    "local_workers": "2",
     "memory_budget": "512MB",
 }
 

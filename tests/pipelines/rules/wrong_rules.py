@@ -468,6 +468,18 @@ CASES = [
         fields={"runner": "SparkRunner"},
     ),
     Wrong(
+        "no worker at all",
+        ["local_workers=0: must be a whole number from 1 to 1000."],
+        fields={"local_workers": "0"},
+    ),
+    Wrong(
+        "workers of the machine for a cluster",
+        [
+            "local_workers=2: is of runs on this machine. Leave it out; on a cluster --parallelism=N says how many subtasks share the partitions."
+        ],
+        fields={"local_workers": "2", "runner": "FlinkRunner"},
+    ),
+    Wrong(
         "a memory that is too small",
         ["memory_budget=1MB: must be at least 64000000 bytes."],
         fields={"memory_budget": "1MB"},
