@@ -11,10 +11,10 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from fastcrc import crc64 as crc64_of
 
+from transforms.cos.direct_file import DirectFile, direct_file
 from transforms.cos.store import ObjectHead, StoredSize
 from transforms.errors import AccessError, BackupError, DestinationError, ObjectConflictError
 
@@ -84,7 +84,7 @@ class FolderStore:
     def join(self, key: str, parts: Sequence[str], tail: bytes, crc64: int, metadata: Mapping[str, str]) -> bool:
         """Make one object of spooled parts and a tail; the result is that of ``put``."""
 
-        def write(file: BinaryIO) -> None:
+        def write(file: DirectFile) -> None:
             found = crc64_of.xz(b"")
             for part in parts:
                 for chunk in self.read(part):
@@ -127,7 +127,7 @@ class FolderStore:
         with self._explained("write"), self._written(self._folder / "probe", lambda file: file.write(b"")) as partial:
             return partial.with_name(partial.name.upper()).exists()
 
-    def _create(self, key: str, write: Callable[[BinaryIO], object]) -> bool:
+    def _create(self, key: str, write: Callable[[DirectFile], object]) -> bool:
         with self._explained(key):
             path = self._path(key)
             with self._written(path, write) as partial:
@@ -144,15 +144,13 @@ class FolderStore:
             return True
 
     @contextmanager
-    def _written(self, path: Path, write: Callable[[BinaryIO], object]) -> Iterator[Path]:
+    def _written(self, path: Path, write: Callable[[DirectFile], object]) -> Iterator[Path]:
         """Give a flushed file beside ``path`` under a hidden name, and remove that name at the end."""
         self._make_folder(path.parent)
         partial = path.with_name(f".partial-{_HOST}-{os.getpid()}-{_LIFE}-{uuid.uuid4().hex}")
         try:
-            with partial.open("xb") as file:
+            with direct_file(partial) as file:
                 write(file)
-                file.flush()
-                os.fsync(file.fileno())
             yield partial
         finally:
             partial.unlink(missing_ok=True)
