@@ -148,7 +148,8 @@ def settings(config: BackupConfig, name: str, partitions: int, subtasks: int = 1
 
     ``subtasks``: of a stage in one worker process.
     """
-    shares = share(config.memory_budget, partitions, subtasks)
+    by_reference = not config.on_cluster
+    shares = share(config.memory_budget, partitions, subtasks, by_reference=by_reference)
     read = ReadSettings(
         connection=config.connection,
         windows=config.windows,
@@ -169,6 +170,7 @@ def settings(config: BackupConfig, name: str, partitions: int, subtasks: int = 1
         part_bytes=shares.part,
         waiting_bytes=shares.waiting,
         upload_bytes=shares.uploads,
+        by_reference=by_reference,
         run=name,
     )
     return read, write

@@ -24,8 +24,11 @@ _SMALLEST_PART = 2 * _MIB
 _LEAST_READ_AHEAD = _MIB
 _LEAST_SLICE = 64 * 1024
 
-_M_MMAP_THRESHOLD = -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MAPPED_FROM = _MIB
+#: What may be free at the end of a heap before it goes back. With as little as the system's 128 KiB the pages of each
+#: batch go back and are asked for again.
+_FREE_IN_HEAP = 16 * _MIB
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,15 @@ class MemoryShares:
     """For each subtask: what uploads under way hold."""
 
 
-def share(budget: int, partitions: int, subtasks: int = 1) -> MemoryShares:
+def share(budget: int, partitions: int, subtasks: int = 1, *, by_reference: bool = False) -> MemoryShares:
     """A quarter each for reading ahead, for the bundles in work, for open files, and for uploads.
 
-    ``subtasks``: how many copies of a stage work in the process at once.
+    ``subtasks``: how many copies of a stage work in the process at once. ``by_reference``: records are not copied into
+    the runner's state.
     """
     quarter, partitions = budget // 4, max(partitions, 1)
     bundle = quarter // _COPIES_IN_A_BUNDLE // subtasks
-    waiting = max(quarter // _COPIES_IN_STATE // partitions, _SMALLEST_PART)
+    waiting = max(quarter // (1 if by_reference else _COPIES_IN_STATE) // partitions, _SMALLEST_PART)
     return MemoryShares(
         read_ahead=max(quarter // partitions, _LEAST_READ_AHEAD),
         slice=max(bundle * subtasks // max(partitions, subtasks), _LEAST_SLICE),
@@ -78,6 +82,7 @@ def return_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM)
+        mallopt(_M_TRIM_THRESHOLD, _FREE_IN_HEAP)
 
 
 class MemoryWatch:

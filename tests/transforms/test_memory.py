@@ -12,14 +12,15 @@ from transforms.pulsar.turns import Turns
 MB = 10**6
 
 
+@pytest.mark.parametrize("by_reference", [False, True])
 @pytest.mark.parametrize("subtasks", [1, 3, 16])
 @pytest.mark.parametrize("partitions", [1, 4, 16])
-def test_the_shares_of_all_partitions_together_are_within_the_budget(partitions, subtasks):
+def test_the_shares_of_all_partitions_together_are_within_the_budget(partitions, subtasks, by_reference):
     budget = 256 * MB
-    shares = share(budget, partitions, subtasks)
+    shares = share(budget, partitions, subtasks, by_reference=by_reference)
     assert least_budget(partitions) <= budget * 2
     read = partitions * shares.read_ahead
-    waiting = 2 * partitions * shares.waiting
+    waiting = (1 if by_reference else 2) * partitions * shares.waiting
     assert read + subtasks * (5 * shares.bundle + shares.uploads) <= 0.75 * budget
     assert waiting <= max(0.25 * budget, 2 * partitions * 2 * 1024 * 1024)
     assert partitions * shares.slice <= subtasks * shares.bundle

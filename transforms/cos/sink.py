@@ -19,6 +19,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.cos.destination import Destination, open_store
 from transforms.cos.element_coder import ElementCoder
+from transforms.cos.handed_over import HandedOver, WaitingRecords
 from transforms.cos.listing import SharedFiles, StoredFiles
 from transforms.cos.object_metadata import metadata_of
 from transforms.cos.uploads import Uploads, results
@@ -77,6 +78,8 @@ class WriteSettings:
     """Records of all open files of a partition that wait in state, at most."""
     upload_bytes: int = 64 * 1024 * 1024
     """Bytes that uploads under way hold in memory."""
+    by_reference: bool = False
+    """Whether all stages run in one process, whose state no other one ever reads; see ``handed_over``."""
     run: str = ""
 
     @property
@@ -103,7 +106,8 @@ class WriteToCos(beam.PTransform):  # type: ignore[misc]
         """Build the transform."""
         settings = self._settings
         roll = beam.ParDo(_RollFiles(settings))
-        encode = beam.ParDo(_EncodeRecords(settings.make_encoder, settings.run)).with_output_types(tuple[str, Element])
+        kind = tuple[str, HandedOver] if settings.by_reference else tuple[str, Element]
+        encode = beam.ParDo(_EncodeRecords(settings.make_encoder, settings.run)).with_output_types(kind)
         # Else the names of classes, which savepoints would know the stages by.
         roll.label, encode.label = "Roll", "Encode"
         encoded = (
@@ -216,7 +220,8 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
             state = decode_state(known) if known else PartitionFiles()
             partition = TopicPartition.parse(name)
             before = {window for window, _ in state.files}
-            report = self._roll(partition, state, value, waiting, restored=restored)
+            records = WaitingRecords(waiting, by_reference=self._settings.by_reference)
+            report = self._roll(partition, state, value, records, restored=restored)
         except Exception as error:
             progress_of(self._settings.run).failed(error)
             raise
@@ -266,7 +271,13 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         came.windows |= before.difference(window for window, _ in state.files)
 
     def _roll(
-        self, partition: TopicPartition, state: PartitionFiles, value: Element, waiting: Any, *, restored: bool
+        self,
+        partition: TopicPartition,
+        state: PartitionFiles,
+        value: Element,
+        waiting: WaitingRecords,
+        *,
+        restored: bool,
     ) -> PartitionReport | None:
         """Take the element in. Gives the report once the partition has been read to its end."""
         before = state.stored, state.quarantined
@@ -274,7 +285,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
             state,
             self._settings.limits,
             partial(self._stored.runs, partition),
-            lambda: map(Records.from_bytes, waiting.read()),
+            waiting.read,
         )
         if restored:
             roller.restore()
@@ -294,7 +305,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         if kept is not None:
             waiting.clear()
         for piece in roller.added if kept is None else kept:
-            waiting.add(piece.to_bytes())
+            waiting.add(piece)
         if not isinstance(value, SealMark) or value.before < FOREVER:
             return None
         return PartitionReport(

@@ -83,10 +83,10 @@ def split_blocks(pieces: list[Records]) -> tuple[list[tuple[bytes, int]], Record
     begun: list[Records] = []
     size = 0
     for piece in pieces:
-        ends = piece.ends
+        ends, data = piece.ends, memoryview(piece.data)
         begin = low = 0
         while (last := bisect_left(ends, low + BLOCK_BYTES - size, begin)) < len(ends):
-            records = b"".join((*(each.data for each in begun), piece.slice(begin, last + 1).data))
+            records = b"".join((*(each.data for each in begun), data[low : ends[last]]))
             complete.append((records, sum(map(len, begun)) + last + 1 - begin))
             begin, low, size = last + 1, ends[last], 0
             begun.clear()

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 #: What is handed over at once, at most.
 PORTION_MESSAGES = 1_000
-PORTION_BYTES = 4 * 1024 * 1024
+PORTION_BYTES = 768 * 1024
 #: Seconds after which less is handed over: it comes slowly.
 _PORTION_SECONDS = 0.1
 #: How far back to look for the first chunk of a message of which later ones stand behind the start.
