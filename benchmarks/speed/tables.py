@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -83,9 +84,10 @@ def _times_the_newcomer(measured: Sequence[Measurement]) -> str:
     for each in measured:
         if each.way not in (LOOP, NEWCOMER) and each.round in slow:
             ours.setdefault(each.way, []).append(each.steady_rate / slow[each.round])
-    if not ours:
+    # Few messages may take no measurable time.
+    medians = {way: found for way, ratios in ours.items() if math.isfinite(found := statistics.median(ratios))}
+    if not medians:
         return ""
-    medians = {way: statistics.median(ratios) for way, ratios in ours.items()}
     least, most = min(medians, key=medians.__getitem__), max(medians, key=medians.__getitem__)
     return (
         f"\nWithout the start, our job is {medians[least]:.0f} ({least}) to {medians[most]:.0f} times ({most}) as fast "
