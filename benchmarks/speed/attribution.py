@@ -34,6 +34,7 @@ _IMPORTING = re.compile(r"_find_and_load|importlib")
 #: The innermost function of a thread that waits; the profiler does not always see that it does.
 _WAITING = re.compile(
     r"PyThread_acquire_lock_timed|pthread_cond_(timed)?wait|take_gil|nanosleep|usleep|epoll|poll \(|select|recv \("
+    r"|syscall \("
 )
 #: How many of the innermost frames are looked at for that: libc's own have no names.
 _INNERMOST = 3
