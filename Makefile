@@ -65,9 +65,11 @@ check: venv ## style, types, and what is in deploy/ (needs Maven the first time)
 	$(BIN)/mypy
 	$(BIN)/python -m deploy.check
 
-benchmark: venv ## what a backup costs beside a bare loop of the client, in build/benchmark (needs Java and Maven; long)
+ARGS :=
+
+benchmark: venv ## what a backup costs beside a bare loop of the client; ARGS=--readme (needs Java and Maven; 40 minutes)
 	$(BIN)/python -m transforms.testing.fetch
-	$(BIN)/python -m benchmarks.backup_speed
+	$(BIN)/python -m benchmarks.backup_speed $(ARGS)
 
 clean: ## delete .venv and what tools left here; fetched servers stay in the cache
 	rm -rf $(VENV) *.egg-info build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
