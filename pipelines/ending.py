@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from typing import NoReturn
@@ -38,4 +39,5 @@ def end_process(code: int) -> NoReturn:
     with signals.unbroken(code):
         logs.finish()
         sys.stderr.flush()
+    gc.freeze()  # else Python looks for cycles in all that Beam has loaded, for nothing
     sys.exit(code)

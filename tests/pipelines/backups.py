@@ -161,6 +161,10 @@ class Run:
         return dict(found)
 
 
+#: Where nothing else is asked for, a backup runs in one process: the tests are many, and their topics small.
+ALONE = "--local_workers=1"
+
+
 def arguments(
     broker: PulsarStandalone, topics: str | Sequence[str], destination: Destination, options: Sequence[str]
 ) -> list[str]:
@@ -168,7 +172,7 @@ def arguments(
     names = [topics] if isinstance(topics, str) else topics
     topic_options = [f"--topic={name}" for name in names]
     on_cluster = any(option.startswith("--runner=") for option in options)
-    alone = [] if on_cluster else ["--local_workers=1"]
+    alone = [] if on_cluster else [ALONE]
     return [f"--service_url={broker.service_url}", *topic_options, *destination.options, *alone, *options]
 
 

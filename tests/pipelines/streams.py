@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipelines.flink import FlinkCluster as FlinkRest
 from pipelines.flink import FlinkJob
-from tests.pipelines.backups import SECRETS
+from tests.pipelines.backups import ALONE, SECRETS
 from transforms.testing.flink_workers import Flink
 
 _ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ class Stream:
     def __init__(self, flink: Flink, argv: Sequence[str], folder: Path) -> None:
         self.cluster = flink.cluster
         self.flink = FlinkRest(flink.cluster.rest_url)
-        self._argv = [*argv, *QUICK, *flink.options]
+        self._argv = [*(each for each in argv if each != ALONE), *QUICK, *flink.options]
         self._log = folder / "stream.log"
         self._launcher: subprocess.Popen[bytes] | None = None
 
