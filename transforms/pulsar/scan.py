@@ -238,8 +238,7 @@ class PartitionScan:
             waited = 0
             found = message.message_id()
             ledger, entry, batch = found.ledger_id(), found.entry_id(), found.batch_index()
-            if last_size is not None and last[:2] < (ledger, entry) and last[2] + 1 < last_size:
-                # The client has passed over the rest of a batch.
+            if last_size is not None and _leaves_a_hole(last, last_size, (ledger, entry, batch)):
                 if messages:
                     yield self._finished(portion, size, passed)
                 return _Again(last, passed.behind_all_complete(_behind(last)))
@@ -360,6 +359,13 @@ class PartitionScan:
         if gap is not None and gap not in self._gaps:
             self._gaps.append(gap)
         self._ledgers.look()
+
+
+def _leaves_a_hole(last: _Place, size: int, place: _Place) -> bool:
+    """Whether the client has passed over some messages of the batch of ``size`` that the last one is of."""
+    if place[:2] == last[:2]:
+        return place[2] > last[2] + 1
+    return place > last and last[2] + 1 < size
 
 
 def _follow(found: Any, more: list[ClientMessage]) -> bool:

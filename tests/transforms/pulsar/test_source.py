@@ -345,6 +345,49 @@ def test_a_client_that_passes_over_the_rest_of_a_batch_costs_nothing(broker, top
     assert [each for one in slices for each in one.ids] == sent
 
 
+@pytest.mark.parametrize("again", [[30], [30, 100], [5, 6, 7]])
+def test_a_client_that_gives_a_part_of_a_batch_twice_costs_nothing(broker, topic, settings, monkeypatch, again):
+    """As it does when it has connected again; also where that follows what it passes over."""
+    name = topic()
+    sent = [each.position for each in produce(broker.service_url, name, 2_000, size=20)]
+    made = MessageReader.__init__
+    readers: list[MessageReader] = []
+
+    def make(reader: MessageReader, *parts: Any) -> None:
+        made(reader, *parts)
+        readers.append(reader)
+        inner = reader.read_next
+        given: list[Any] = []
+        ahead: list[Any] = []
+        places = set(again) if len(readers) == 1 else set()
+
+        def read_next(timeout: int) -> Any:
+            if not ahead and len(given) in places:
+                places.remove(len(given))
+                ahead.extend(given[-3:])
+                if len(again) == 2 and not places:
+                    inner(timeout)
+                    inner(timeout)
+                    inner(timeout)
+            message = ahead.pop(0) if ahead else inner(timeout)
+            given.append(message)
+            return message
+
+        reader.read_next = read_next
+
+    monkeypatch.setattr(MessageReader, "__init__", make)
+    slices = all_slices(settings, TopicPartition(name), whole(settings, TopicPartition(name)), anew=False)
+    assert [each for one in slices for each in one.ids] == sent
+
+
+def test_each_message_is_asked_for_its_place_where_reading_a_batch_takes_long(broker, topic, settings, monkeypatch):
+    monkeypatch.setattr(scan, "_NO_TWO_RECONNECTIONS", 0)
+    name = topic()
+    sent = [each.position for each in produce(broker.service_url, name, 3_000, size=20)]
+    slices = all_slices(settings, TopicPartition(name), whole(settings, TopicPartition(name)), anew=False)
+    assert [each for one in slices for each in one.ids] == sent
+
+
 @pytest.mark.parametrize("anew", [False, True])
 def test_a_chunked_message_that_was_seen_ahead_of_the_reader_hides_nothing(broker, topic, settings, monkeypatch, anew):
     """A client that is silent for long has the broker asked for all that it holds, up to its last entry."""
