@@ -86,7 +86,8 @@ def split_blocks(pieces: list[Records]) -> tuple[list[tuple[bytes, int]], Record
         ends, data = piece.ends, memoryview(piece.data)
         begin = low = 0
         while (last := bisect_left(ends, low + BLOCK_BYTES - size, begin)) < len(ends):
-            records = b"".join((*(each.data for each in begun), data[low : ends[last]]))
+            alone = not begun and ends[last] - low == len(data)
+            records = piece.data if alone else b"".join((*(each.data for each in begun), data[low : ends[last]]))
             complete.append((records, sum(map(len, begun)) + last + 1 - begin))
             begin, low, size = last + 1, ends[last], 0
             begun.clear()
