@@ -18,11 +18,10 @@ from functools import partial
 from typing import Any, NoReturn
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipelines import cluster, ending, logs, restore_results, signals
 from pipelines.display import progress_console, result_console, shown
+from pipelines.local_pipeline import new_pipeline, run_pipeline
 from pipelines.restore_options import RestoreConfig, parse_restore
 from pipelines.restore_summary import RestoreSummary, guarantee, print_summary, summarize, summary_json
 from pipelines.restore_target import (
@@ -43,7 +42,6 @@ from transforms import progress
 from transforms.at_once import at_once
 from transforms.cos.destination import open_store
 from transforms.errors import BackupError
-from transforms.memory import return_freed_memory
 from transforms.pulsar.client import disconnect
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.restriction import PartitionRange
@@ -186,18 +184,10 @@ def _here(
 ) -> list[PartitionRestored]:
     seen = progress.progress_of(run)
     ranges = [PartitionRange(TopicPartition(each.topic, each.partition), each.start, each.stop) for each in plans]
-    return_freed_memory()
-    # By name: DirectRunner is a switch that tries other runners first, and runs the pipeline again when one fails.
-    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(list(config.beam_args)))
+    pipeline = new_pipeline(config.beam_args)
     _add(pipeline, plans, settings, restore_results.CollectHere(run))
     with shown(seen, ranges, progress_console(), live=config.log_format == "text", files=False):
-        try:
-            pipeline.run().wait_until_finish()
-        except Exception as error:
-            # The runner passes on text only; what was raised is remembered where it was raised.
-            if isinstance(seen.failure, BackupError):
-                raise seen.failure from error
-            raise
+        run_pipeline(pipeline, seen)
     return restore_results.collected(run)
 
 
