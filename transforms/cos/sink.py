@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
@@ -26,13 +26,14 @@ from transforms.cos.uploads import Uploads, results
 from transforms.cos.write_metrics import WriteMetrics
 from transforms.cos.written import PartitionReport, SchemaSeen, WrittenFile
 from transforms.files.assemble import MIN_PART_BYTES, assemble, pack
-from transforms.files.format import FileFormat, RecordEncoder
+from transforms.files.format import EncodedRecords, FileFormat, RecordEncoder
 from transforms.files.naming import QUARANTINE_LANE, Layout
 from transforms.files.records import Element, Records, SealMark
 from transforms.files.roll import FinishedFile, Limits, PartitionFiles, Roller, in_order_of_messages
 from transforms.files.state import decode_state, encode_state
 from transforms.files.windows_complete import Came, FileFacts, encode_told
 from transforms.progress import progress_of
+from transforms.pulsar.message_columns import MessageColumns
 from transforms.pulsar.messages import FOREVER, NO_WINDOW, MessageBatch, Seal, TopicPartition
 from transforms.pulsar.positions import Position
 from transforms.wall_clock import now_ms
@@ -154,16 +155,7 @@ class _EncodeRecords(beam.DoFn):  # type: ignore[misc]
         except Exception as error:
             progress_of(self._run).failed(error)
             raise
-        start = window.start.micros // 1000
-        lanes = []
-        for part in encoded:
-            name_and_header = start, part.lane, part.header
-            if part.indexes is None:
-                lanes.append(Records.of_columns(*name_and_header, element.columns, part.lengths, part.data))
-                continue
-            every_id, every_time = element.ids, element.publish_times
-            ids, times = [every_id[place] for place in part.indexes], [every_time[place] for place in part.indexes]
-            lanes.append(Records.of(*name_and_header, ids, times, part.lengths, part.data))
+        lanes = _lanes(element.columns, window.start.micros // 1000, encoded)
         if any(lane.lane == QUARANTINE_LANE for lane in lanes):
             lanes = in_order_of_messages(lanes, [part.indexes or range(len(part.lengths)) for part in encoded])
         for lane in lanes:
@@ -174,6 +166,19 @@ class _EncodeRecords(beam.DoFn):  # type: ignore[misc]
             if seen.version >= 0 and seen not in self._schemas:
                 self._schemas.add(seen)
                 yield beam.pvalue.TaggedOutput(SCHEMAS, seen)
+
+
+def _lanes(columns: MessageColumns, window: int, encoded: Sequence[EncodedRecords]) -> list[Records]:
+    if len(encoded) == 1 and encoded[0].indexes is None:
+        (whole,) = encoded
+        return [Records.of_columns(window, whole.lane, whole.header, columns, whole.lengths, whole.data)]
+    ids, times = columns.ids, columns.publish_times
+    lanes = []
+    for part in encoded:
+        places = range(len(ids)) if part.indexes is None else part.indexes
+        chosen = [ids[place] for place in places], [times[place] for place in places]
+        lanes.append(Records.of(window, part.lane, part.header, *chosen, part.lengths, part.data))
+    return lanes
 
 
 class _RollFiles(beam.DoFn):  # type: ignore[misc]
