@@ -62,18 +62,14 @@ class DirectFile:
         if self._size >= _SMALL and not self._direct:
             self._direct = _set_direct(self._descriptor, on=True)
         left = memoryview(self._buffer)[:count]
-        try:
-            while left:
-                try:
-                    left = left[os.write(self._descriptor, left) :]
-                except OSError as error:
-                    if error.errno != errno.EINVAL or not self._direct:
-                        raise
-                    # It takes the flag, and wants larger blocks. What is left goes through the cache.
-                    _set_direct(self._descriptor, on=False)
-                    self._direct = False
-        finally:
-            left.release()
+        while left:
+            try:
+                left = left[os.write(self._descriptor, left) :]
+            except OSError as error:
+                if error.errno != errno.EINVAL or not self._direct:
+                    raise
+                # It takes the flag, and wants larger blocks. What is left goes through the cache.
+                self._direct = _set_direct(self._descriptor, on=False)
         self._used = 0
 
 
