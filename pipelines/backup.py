@@ -158,7 +158,7 @@ def begin(config: BackupConfig) -> tuple[BackupConfig, Resolution]:
 
 
 def _refuse_unread(resolution: Resolution, found: RunResults) -> None:
-    missing = {each.partition.name for each in resolution.ranges if each.start < each.stop} - set(found.partitions)
+    missing = {each.partition.name for each in resolution.to_read} - set(found.partitions)
     if missing:
         raise BackupError(f"the run ended, and {', '.join(sorted(missing))} were not read to their end. Run it again.")
 

@@ -86,9 +86,8 @@ def plan(config: BackupConfig, ready: Preflight, make_encoder: Callable[[], Reco
     """Tell what a run would do after this preflight. Raises as reading from the broker does."""
     resolution = ready.resolution
     parts = at_once([partial(_partition_plan, config, ready, each) for each in resolution.ranges])
-    first = next((each for each in resolution.ranges if each.start < each.stop), None)
-    busy = sum(each.start < each.stop for each in resolution.ranges)
-    first_object, sample = (None, None) if first is None else _sample(config, ready, first, make_encoder)
+    to_read = resolution.to_read
+    first_object, sample = _sample(config, ready, to_read[0], make_encoder) if to_read else (None, None)
     return Plan(
         check=True,
         destination=config.destination.url,
@@ -96,7 +95,7 @@ def plan(config: BackupConfig, ready: Preflight, make_encoder: Callable[[], Reco
         first_object=first_object,
         sample=sample,
         partitions=parts,
-        local_workers=None if config.on_cluster or first is None else workers(config.local_workers, busy),
+        local_workers=workers(config.local_workers, len(to_read)) if to_read and not config.on_cluster else None,
         warnings=[*resolution.warnings, *ready.warnings],
     )
 

@@ -35,7 +35,7 @@ _log = logging.getLogger("pipelines.backup")
 
 def run_to_its_end(config: BackupConfig, name: str, resolution: Resolution) -> RunResults:
     """Run a backup with an end on the cluster. Raises BackupError."""
-    ranges = [each for each in resolution.ranges if each.start < each.stop]
+    ranges = resolution.to_read
     if not ranges:
         return RunResults()
 

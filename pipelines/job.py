@@ -42,7 +42,7 @@ def add_backup(
     results: beam.PTransform,
 ) -> None:
     """Add the whole path of a run with an end to a pipeline. ``results`` takes what it tells."""
-    found = add_files(pipeline, [each for each in resolution.ranges if each.start < each.stop], read, write, results)
+    found = add_files(pipeline, resolution.to_read, read, write, results)
     if manifests is not None:
         begun = pipeline | "Known" >> beam.Create(known_of_topics(resolution))
         _ = (

@@ -25,7 +25,7 @@ _MB = 1_000_000
 def run_to_its_end(config: BackupConfig, name: str, resolution: Resolution) -> RunResults:
     """Run a backup with an end on this machine. Raises BackupError."""
     seen = progress.progress_of(name)
-    ranges = [each for each in resolution.ranges if each.start < each.stop]
+    ranges = resolution.to_read
     found = results.results_of(name)
     if not ranges:
         return found
@@ -50,6 +50,6 @@ def run_to_its_end(config: BackupConfig, name: str, resolution: Resolution) -> R
 
 def _run_here(config: BackupConfig, name: str, resolution: Resolution) -> None:
     pipeline = new_pipeline(config.beam_args)
-    read, write = job.settings(config, name, sum(each.start < each.stop for each in resolution.ranges))
+    read, write = job.settings(config, name, len(resolution.to_read))
     job.add_backup(pipeline, resolution, read, write, job.manifest_settings(config, write), CollectHere(name))
     run_pipeline(pipeline, progress.progress_of(name))

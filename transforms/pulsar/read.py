@@ -83,7 +83,7 @@ class ReadFromPulsar(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         """Build the transform; asks the broker for the ends of the partitions."""
-        ranges = [each for each in resolve(self._request).ranges if each.start < each.stop]
+        ranges = resolve(self._request).to_read
         settings = ReadSettings(
             connection=self._request.connection,
             windows=WindowRule(by_event_time=self._event_time),

@@ -104,6 +104,11 @@ class Resolution:
     stands: dict[TopicPartition, Position] = field(default_factory=dict)
     """The first entry that the subscription has not acknowledged, where it is there and the broker tells."""
 
+    @property
+    def to_read(self) -> list[PartitionRange]:
+        """Those of the ranges in which there is something to read."""
+        return [each for each in self.ranges if each.start < each.stop]
+
 
 def topic_names(topics: Iterable[str]) -> tuple[str, ...]:
     """Full names, each once. Raises ConfigurationError for what cannot be a topic."""
