@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines import signals
+from pipelines.meanwhile import meanwhile
 from pipelines.sizes import human_size
 from pipelines.terminal import console
 from transforms.progress import PartitionProgress, Progress
@@ -50,7 +50,6 @@ def shown(
     ``files``: whether any are written.
     """
     view = _View(progress, ranges, files)
-    ended = threading.Event()
     if live and place.is_terminal and not place.is_dumb_terminal:
         display = Live(
             get_renderable=view.picture, console=place, refresh_per_second=1 / _REFRESH_SECONDS, transient=True
@@ -59,17 +58,8 @@ def shown(
             yield
         return
 
-    def lines() -> None:
-        while not ended.wait(_LINE_SECONDS):
-            _log.info("%s", view.line(), extra={"fields": view.fields()})
-
-    thread = threading.Thread(target=lines, name="progress", daemon=True)
-    thread.start()
-    try:
+    with meanwhile(lambda: _log.info("%s", view.line(), extra={"fields": view.fields()}), _LINE_SECONDS):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 class _View:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from rich.text import Text
 
 from pipelines import signals
 from pipelines.logs import cleaned
+from pipelines.meanwhile import meanwhile
 from pipelines.sizes import human_size
 from pipelines.verify import Progress, Verified, VerifyOptions
 from transforms.verify.findings import Kind
@@ -47,19 +47,8 @@ def shown(progress: Progress, place: Console) -> Iterator[None]:
         with live, signals.ended_by(lambda _sentence, _code: live.stop()):
             yield
         return
-    ended = threading.Event()
-
-    def lines() -> None:
-        while not ended.wait(_LINE_SECONDS):
-            _log.info("%s", line())
-
-    thread = threading.Thread(target=lines, name="progress", daemon=True)
-    thread.start()
-    try:
+    with meanwhile(lambda: _log.info("%s", line()), _LINE_SECONDS):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def print_verified(found: Verified, url: str, options: VerifyOptions, place: Console) -> None:

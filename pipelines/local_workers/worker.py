@@ -18,7 +18,8 @@ import apache_beam as beam
 from pipelines import job, logs
 from pipelines.local_pipeline import new_pipeline, run_pipeline
 from pipelines.local_workers.told import Done, Failed, FromWorker, Logged, Order, Result, Share, ToldOf
-from transforms.progress import Progress, progress_of
+from pipelines.meanwhile import meanwhile
+from transforms.progress import Progress, Snapshot, progress_of
 from transforms.pulsar.client import disconnect
 from transforms.pulsar.feeds import close_readers
 
@@ -97,25 +98,20 @@ def _tell_failure(error: Exception) -> None:
 @contextmanager
 def _progress_told(seen: Progress) -> Iterator[None]:
     """Tell how far it is, several times a second while the body runs, and when it has ended, however it did."""
-    ended = threading.Event()
+    told: Snapshot | None = None
 
     def tell() -> None:
-        told = None
-        last = False
-        while not last:
-            last = ended.wait(_TELL_SECONDS)
-            now = seen.snapshot()
-            if now != told:
-                _parent.tell(now)
-                told = now
+        nonlocal told
+        now = seen.snapshot()
+        if now != told:
+            _parent.tell(now)
+            told = now
 
-    thread = threading.Thread(target=tell, name="progress", daemon=True)
-    thread.start()
     try:
-        yield
+        with meanwhile(tell, _TELL_SECONDS):
+            yield
     finally:
-        ended.set()
-        thread.join()
+        tell()
 
 
 class _TellResults(beam.PTransform):  # type: ignore[misc]
