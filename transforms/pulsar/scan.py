@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -176,26 +177,30 @@ class PartitionScan:
         read_next = reader.read_next
         passed = self._passed
         passed.go_to(look_from)
-        compacted, most_messages, most_bytes = self._compacted, self._most_messages, self._most_bytes
-        portion = Portion()
-        columns = portion.columns
-        messages, payloads = columns.messages, columns.payloads
-        size = publish_time = waited = 0
-        late = 0.0
-        """When the portion is handed over, if it is not complete before."""
+        compacted, most_bytes = self._compacted, self._most_bytes
+        waited = 0
         last_size: int | None = None
         """How many messages the batch has that the last message is of, if it is of one that may have more."""
         unsure: deque[ClientMessage] = deque()
         """Read already; each is looked at by itself."""
         trouble: Exception | None = None
         while True:
-            try:
-                if trouble is not None and not unsure:
-                    raise trouble
-                patience = _HASTY_MS if messages or self.hasty else _PATIENT_MS
-                message = unsure.popleft() if unsure else read_next(patience)
-            except NoMessageInTime:
-                if not messages:
+            portion = Portion()
+            columns = portion.columns
+            messages, payloads = columns.messages, columns.payloads
+            most_messages, size = self._most_messages, 0
+            late = math.inf
+            """When the portion is handed over, if it is not complete before."""
+            again: _Again | None = None
+            while len(messages) < most_messages and size < most_bytes:
+                try:
+                    if trouble is not None and not unsure:
+                        raise trouble
+                    patience = _HASTY_MS if messages or self.hasty else _PATIENT_MS
+                    message = unsure.popleft() if unsure else read_next(patience)
+                except NoMessageInTime:
+                    if messages:
+                        break
                     if self.hasty:
                         yield None
                         continue
@@ -207,13 +212,9 @@ class PartitionScan:
                             if waited % _STALLED or compacted:
                                 continue
                             again = self._look(passed, last, passed.next, None, may_look_back=may_look_back)
-                            if again is not None:
-                                return again
                         else:
                             again = self._look_behind_the_end(passed, last)
-                            if again is not None:
-                                return again
-                            if self._stop is None and (last_size is None or last[2] + 1 == last_size):
+                            if again is None and self._stop is None and (last_size is None or last[2] + 1 == last_size):
                                 self._end.no_more(
                                     last, _behind(last) if last_size is None else _behind(last).next_entry()
                                 )
@@ -221,88 +222,74 @@ class PartitionScan:
                         # The client connects again by itself.
                         self._bear(error, waited)
                         continue
-                    self._answered = time.monotonic()
-                portion.caught_up = 0 if messages else asked
-                yield self._finished(portion, size, passed)
-                if messages and self._queue.resized(len(messages), size):
-                    return _Again(last, portion.look_from(_behind(last)) or _behind(last))
-                self._answered = time.monotonic()  # while nobody asked, the broker was not asked either
-                portion = Portion()
-                columns, size = portion.columns, 0
-                messages, payloads = columns.messages, columns.payloads
-                continue
-            except ClientError as error:
-                if messages:
-                    yield self._finished(portion, size, passed)
-                return _Again(last, passed.behind_all_complete(_behind(last)), reader.trouble(error))
-            waited = 0
-            found = message.message_id()
-            ledger, entry, batch = found.ledger_id(), found.entry_id(), found.batch_index()
-            if last_size is not None and _leaves_a_hole(last, last_size, (ledger, entry, batch)):
-                if messages:
-                    yield self._finished(portion, size, passed)
-                return _Again(last, passed.behind_all_complete(_behind(last)))
-            publish_time = message.publish_timestamp()
-            now = time.monotonic()
-            if not messages:
-                late = now + _PORTION_SECONDS
-            elif now > late:
-                most_messages = 0
-            gap = passed.deliver(ledger, entry)
-            if gap is not None and not compacted:
-                first, again = start_of(message), None
-                # A message of two chunks stands in for its own first one; all else is looked at.
-                if gap != first or gap.next_entry() != Position(ledger, entry):
-                    yield None
-                    again = self._look(
-                        passed, last, gap, Position(ledger, entry), delivered=first, may_look_back=may_look_back
-                    )
-                if again is not None:
-                    if messages:
-                        yield self._finished(portion, size, passed)
-                    return again
-                passed.complete(first)
-            elif batch < 0 and passed.incomplete:
-                passed.complete(start_of(message))
-            place = (ledger, entry, batch)
-            if place <= last:
-                continue  # read only for the chunks before the start, or given twice after a reconnection
-            last, last_size = place, None if batch < 0 or compacted else batch_size(found)
-            payload = message.data()
-            messages.append(message)
-            payloads.append(payload)
-            columns.indexes.append(batch)
-            columns.entries.append(EntryRun(1, ledger, entry, publish_time))
-            size += len(payload)
-            follow = min((last_size or 0) - batch - 1, most_messages - len(messages))
-            if follow > 0 and not unsure:
-                # The rest of a batch follows in a row, and shares all that was asked; its indexes tell whether it does.
-                more: list[ClientMessage] = []
-                try:
-                    more.extend(map(read_next, repeat(_HASTY_MS, follow)))
-                except NoMessageInTime:
-                    pass  # what came is in the list, and the next message is waited for above
+                    portion.caught_up = asked if again is None else 0
+                    break
                 except ClientError as error:
-                    trouble = error
-                if time.monotonic() < now + _NO_TWO_RECONNECTIONS and _follow(found, more):
-                    last = (ledger, entry, batch + len(more))
-                    contents = list(map(type(message).data, more))
-                    messages += more
-                    payloads += contents
-                    columns.indexes.extend(range(batch + 1, batch + 1 + len(more)))
-                    columns.entries[-1] = EntryRun(1 + len(more), ledger, entry, publish_time)
-                    size += sum(map(len, contents))
-                else:
-                    unsure.extend(more)
-            if len(messages) >= most_messages or size >= most_bytes:
+                    again = _Again(last, passed.behind_all_complete(_behind(last)), reader.trouble(error))
+                    break
+                waited = 0
+                found = message.message_id()
+                ledger, entry, batch = found.ledger_id(), found.entry_id(), found.batch_index()
+                if last_size is not None and _leaves_a_hole(last, last_size, (ledger, entry, batch)):
+                    again = _Again(last, passed.behind_all_complete(_behind(last)))
+                    break
+                publish_time = message.publish_timestamp()
+                now = time.monotonic()
+                if not messages:
+                    late = now + _PORTION_SECONDS
+                elif now > late:
+                    most_messages = 0
+                gap = passed.deliver(ledger, entry)
+                if gap is not None and not compacted:
+                    first = start_of(message)
+                    # A message of two chunks stands in for its own first one; all else is looked at.
+                    if gap != first or gap.next_entry() != Position(ledger, entry):
+                        yield None
+                        again = self._look(
+                            passed, last, gap, Position(ledger, entry), delivered=first, may_look_back=may_look_back
+                        )
+                    if again is not None:
+                        break
+                    passed.complete(first)
+                elif batch < 0 and passed.incomplete:
+                    passed.complete(start_of(message))
+                place = (ledger, entry, batch)
+                if place <= last:
+                    continue  # read only for the chunks before the start, or given twice after a reconnection
+                last, last_size = place, None if batch < 0 or compacted else batch_size(found)
+                payload = message.data()
+                messages.append(message)
+                payloads.append(payload)
+                columns.indexes.append(batch)
+                columns.entries.append(EntryRun(1, ledger, entry, publish_time))
+                size += len(payload)
+                follow = min((last_size or 0) - batch - 1, most_messages - len(messages))
+                if follow > 0 and not unsure:
+                    # The rest of a batch follows in a row, and shares all that was asked.
+                    more: list[ClientMessage] = []
+                    try:
+                        more.extend(map(read_next, repeat(_HASTY_MS, follow)))
+                    except NoMessageInTime:
+                        pass  # what came is in the list, and the next message is waited for above
+                    except ClientError as error:
+                        trouble = error
+                    if time.monotonic() < now + _NO_TWO_RECONNECTIONS and _follow(found, more):
+                        last = (ledger, entry, batch + len(more))
+                        contents = list(map(type(message).data, more))
+                        messages += more
+                        payloads += contents
+                        columns.indexes.extend(range(batch + 1, batch + 1 + len(more)))
+                        columns.entries[-1] = EntryRun(1 + len(more), ledger, entry, publish_time)
+                        size += sum(map(len, contents))
+                    else:
+                        unsure.extend(more)
+            if messages or portion.caught_up:
                 yield self._finished(portion, size, passed)
-                if self._queue.resized(len(messages), size):
-                    return _Again(last, portion.look_from(_behind(last)) or _behind(last))
-                self._answered = time.monotonic()
-                portion = Portion()
-                columns, size = portion.columns, 0
-                messages, payloads = columns.messages, columns.payloads
-                most_messages = self._most_messages
+            if again is not None:
+                return again
+            if messages and self._queue.resized(len(messages), size):
+                return _Again(last, portion.look_from(_behind(last)) or _behind(last))
+            self._answered = time.monotonic()  # while nobody asked, the broker was not asked either
 
     def _finished(self, portion: Portion, size: int, passed: PassedEntries) -> Portion:
         portion.bytes = size
