@@ -174,8 +174,12 @@ class PulsarAdmin:
                 # A topic that is being closed and loaded again may refuse for a moment.
                 refusal = error
             if time.monotonic() > deadline:
+                stats = self.internal_stats(topic)
+                acknowledged = {name: cursor["markDeletePosition"] for name, cursor in stats["cursors"].items()}
                 raise TimeoutError(
-                    f"Ledgers of {topic} are kept by retention or by a subscription: {sorted(before)}."
+                    f"Ledgers of {topic} are kept by retention or by a subscription: {sorted(before)}. There are "
+                    f"{stats['ledgers']}; acknowledged is up to {acknowledged}; the last entry is "
+                    f"{stats['lastConfirmedEntry']}."
                 ) from refusal
             time.sleep(0.05)
 
