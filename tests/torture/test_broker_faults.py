@@ -115,7 +115,7 @@ def test_runs_go_on_when_topics_are_unloaded(torture, new_ordeal, own_broker):
         if torture.random.random() < 0.3:
             asked(lambda: own_broker.admin.request("PUT", f"namespaces/{NAMESPACE}/unload"))
         else:
-            asked(lambda: own_broker.admin.unload(torture.random.choice(topics)))
+            asked(lambda: own_broker.admin.unload(torture.random.choice(topics), at_once=True))
 
     attempts = harass(ordeal, torture, torture.count(2, 10), unload)
     assert [each.process.returncode for each in attempts] == [0] * len(attempts)

@@ -62,7 +62,7 @@ def test_a_stream_whose_broker_is_killed_and_whose_topics_move_stores_every_mess
     for number in range(torture.count(1, 3)):
         with production(ordeal, small=60):
             goes_on(stream, ordeal)
-            asked(lambda: own_broker.admin.unload(torture.random.choice(topics)))
+            asked(lambda: own_broker.admin.unload(torture.random.choice(topics), at_once=True))
             goes_on(stream, ordeal)
             asked(lambda: own_broker.admin.request("PUT", f"namespaces/{NAMESPACE}/unload"))
             goes_on(stream, ordeal)

@@ -212,7 +212,8 @@ class Subscription:
 
         Returns the first position that is not acknowledged by this; None where there was nothing to acknowledge.
 
-        Going backwards is ignored by the broker.
+        Going backwards is ignored by the broker. Not guaranteed: that it outlives an unload of the topic within the
+        next moment, while the broker makes a ledger for the cursor; the protocol has no answer that tells.
         """
         if position.entry == 0:
             return None  # the entry before is in a ledger whose number we do not know; the next time covers it
