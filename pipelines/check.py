@@ -23,6 +23,7 @@ from transforms.at_once import at_once
 from transforms.errors import BackupError
 from transforms.files.format import RecordEncoder
 from transforms.files.naming import name_prefix
+from transforms.files.pieces import Pieces
 from transforms.pulsar.admin import PulsarAdmin
 from transforms.pulsar.amounts import amount, last_entry
 from transforms.pulsar.client import connect
@@ -200,7 +201,9 @@ def _sample(
     folder = ready.layout.folder(each.partition, window, encoded.lane)
     begun = f"{folder}{name_prefix(window, ready.layout.granularity, each.partition.index)}"
     if config.file_format.extension == "avro":
-        record: Any = _avro_record(encoded.header + config.file_format.block(encoded.data, 1), encoded.data)
+        record: Any = _avro_record(
+            encoded.header + bytes(config.file_format.block(Pieces(encoded.data), 1)), encoded.data
+        )
     else:
         record = json.loads(encoded.data)
     return f"{begun}….{config.file_format.extension}", {name: _shown(value) for name, value in record.items()}

@@ -14,6 +14,8 @@ RECORD_BYTES = 250
 
 #: A bundle holds what was read as messages, as records, and encoded on the runner's way to the next stage.
 _COPIES_IN_A_BUNDLE = 5
+#: The same where records go to the next stage as they are.
+_COPIES_BY_REFERENCE = 3
 #: Records of open files wait in the runner's state, and in its cache.
 _COPIES_IN_STATE = 2
 
@@ -56,7 +58,7 @@ def share(budget: int, partitions: int, subtasks: int = 1, *, by_reference: bool
     the runner's state.
     """
     quarter, partitions = budget // 4, max(partitions, 1)
-    bundle = quarter // _COPIES_IN_A_BUNDLE // subtasks
+    bundle = quarter // (_COPIES_BY_REFERENCE if by_reference else _COPIES_IN_A_BUNDLE) // subtasks
     waiting = max(quarter // (1 if by_reference else _COPIES_IN_STATE) // partitions, _SMALLEST_PART)
     return MemoryShares(
         read_ahead=max(quarter // partitions, _LEAST_READ_AHEAD),

@@ -20,6 +20,7 @@ from tests.transforms.files.values import FixedSchemas, json_rows
 from transforms.files.avro_primitives import MisfitError
 from transforms.files.content import Content, content_of
 from transforms.files.formats import make_format
+from transforms.files.pieces import Pieces
 from transforms.pulsar.schemas import TYPE_NAMES, TopicSchema
 
 NAMES = ("value", "Person", "a.b.C", "PulsarMessage", "tdmq.backup.Encryption", "", "1x", "é")
@@ -90,7 +91,7 @@ def payloads_under_any_schema(schema: TopicSchema, payload: bytes) -> None:
             if name == "jsonl":
                 json_rows(encoded)
                 continue
-            whole = encoded.header + file_format.block(encoded.data, len(encoded.lengths))
+            whole = encoded.header + bytes(file_format.block(Pieces(encoded.data), len(encoded.lengths)))
             assert len(rows_of(whole)) == len(encoded.lengths)
 
 
@@ -111,6 +112,6 @@ def messages_of_any_kind(made: list[ClientMessage], form: str) -> None:
     name, payload = ("jsonl", "json") if form == "json" else (form, "bytes")
     file_format, make_encoder = make_format(name, "null" if name == "avro" else "none", payload)
     (encoded,) = make_encoder().encode(batch_of(*made))
-    whole = encoded.header + file_format.block(encoded.data, len(encoded.lengths))
+    whole = encoded.header + bytes(file_format.block(Pieces(encoded.data), len(encoded.lengths)))
     rows = rows_of(whole) if name == "avro" else list(map(orjson.loads, whole.splitlines()))
     assert len(rows) == len(made)

@@ -24,6 +24,7 @@ from transforms.cos.credentials import Credentials, CredentialSource
 from transforms.cos.retry import NO_KEY, Failure, RequestFailed
 from transforms.cos.time_limit import TimeLimits, limited
 from transforms.errors import AccessError, ConfigurationError
+from transforms.files.pieces import Pieces
 
 _Result = TypeVar("_Result")
 
@@ -109,9 +110,12 @@ class CosClient:
         """Read the credentials again before the next request; True if yet newer ones may come later."""
         return self._source.refresh()
 
-    def put(self, key: str, body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
+    def put(self, key: str, body: bytes | Pieces, headers: Mapping[str, str]) -> Mapping[str, str]:
         """Write an object; gives the headers of the answer."""
-        return self._do("PutObject", key, lambda sdk: sdk.put_object(self._bucket, body, key, Metadata=dict(headers)))
+        content = _sent(body)
+        return self._do(
+            "PutObject", key, lambda sdk: sdk.put_object(self._bucket, content, key, Metadata=dict(headers))
+        )
 
     def head(self, key: str) -> Mapping[str, str] | None:
         """Give the headers of an object, None if there is none. A missing bucket looks the same."""
@@ -164,10 +168,11 @@ class CosClient:
         )
         return str(answer["uploadid"])
 
-    def upload_part(self, key: str, upload: str, number: int, body: bytes) -> Mapping[str, str]:
+    def upload_part(self, key: str, upload: str, number: int, body: bytes | Pieces) -> Mapping[str, str]:
         """Upload a part; the answer has its ``etag``."""
+        content = _sent(body)
         return self._do(
-            "UploadPart", key, lambda sdk: sdk.upload_part(self._bucket, key, body, number, upload), wanted="etag"
+            "UploadPart", key, lambda sdk: sdk.upload_part(self._bucket, key, content, number, upload), wanted="etag"
         )
 
     def copy_part(self, key: str, upload: str, number: int, source: str) -> Mapping[str, str]:
@@ -303,6 +308,14 @@ class _RedirectedError(Exception):
 def _refuse_redirect(response: requests.Response, *_: object, **__: object) -> None:
     if HTTPStatus.MULTIPLE_CHOICES <= response.status_code < HTTPStatus.BAD_REQUEST:
         raise _RedirectedError(response.status_code)
+
+
+def _sent(body: bytes | Pieces) -> bytes | Pieces:
+    """A body as the HTTP client takes it: of pieces it sends one after the other, if it knows how many bytes come.
+
+    It takes none for a length that is not known.
+    """
+    return body if len(body) else b""
 
 
 def _failure(operation: str, key: str, error: Exception) -> Failure:

@@ -346,8 +346,8 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         area = (partition.name, file.window)
         if file.lane != QUARANTINE_LANE and area in self._quarantining:
             ahead.append(self._quarantining[area])
-        # The records, the blocks compressed of them, which are seldom more, and the body that these are joined to.
-        size = 3 * sum(len(piece.data) for piece in finished.pieces) + len(file.packed)
+        # The records, and the blocks compressed of them, which are seldom more.
+        size = 2 * sum(len(piece.data) for piece in finished.pieces) + len(file.packed)
         future = self._uploads.submit(size, partial(self._upload, partition, finished), after=ahead)
         self._writing.append(future)
         if file.lane == QUARANTINE_LANE:

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
-from fastcrc.crc64 import xz as crc64
-
 from transforms.files.format import FileFormat
+from transforms.files.pieces import Piece, Pieces
 from transforms.files.records import Records
 from transforms.files.roll import FinishedFile, OpenFile
 
@@ -22,8 +21,10 @@ BLOCK_BYTES = 256 * 1024
 #: Of COS: a part of a multipart upload has at least 1 MiB, the last one excepted.
 MIN_PART_BYTES = 1024 * 1024
 
+#: Records that make up a block, and how many they are.
+Block = tuple[Pieces, int]
 #: Applies a function to each item, perhaps in parallel; results in order.
-Map = Callable[[Callable[[tuple[bytes, int]], bytes], Iterable[tuple[bytes, int]]], Iterable[bytes]]
+Map = Callable[[Callable[[Block], Pieces], Iterable[Block]], Iterable[Pieces]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Body:
     """A file that is ready to be written: spooled parts, and the bytes behind them."""
 
     parts: tuple[str, ...]
-    tail: bytes
+    tail: Pieces
     size: int
     """Bytes of the whole object."""
     crc: int
@@ -45,56 +46,55 @@ def assemble(finished: FinishedFile, file_format: FileFormat) -> Body:
     file = finished.file
     complete, rest = split_blocks(finished.pieces)
     if rest is not None:
-        complete.append((rest.data, len(rest)))
-    tail = b"".join((*_start(file), *(file_format.block(data, count) for data, count in complete)))
-    fresh = tail[len(file.packed) :] if file.packed else tail
+        complete.append((Pieces(rest.data), len(rest)))
+    fresh, crc, records_crc = _behind(file, complete, (file_format.block(*block) for block in complete))
     return Body(
         parts=file.parts,
-        tail=tail,
+        tail=Pieces.joined((Pieces(file.packed), fresh)),
         size=file.packed_size + len(fresh),
-        crc=crc64(fresh, file.packed_crc),
-        records_crc=_records_crc(file, complete),
+        crc=crc,
+        records_crc=records_crc,
     )
 
 
 def pack(
     file: OpenFile, pieces: list[Records], file_format: FileFormat, parallel: Map
-) -> tuple[bytes | None, list[Records]]:
+) -> tuple[Pieces | None, list[Records]]:
     """Compress the complete blocks of what waits, and count them as packed.
 
     Returns the bytes of a part that is to be spooled now (None as long as they are too few for one, in which case they
     stay in ``file.packed``), and the records that go on waiting.
     """
     complete, rest = split_blocks(pieces)
-    fresh = b"".join((*(() if file.packed_size else (file.header,)), *parallel(_block_of(file_format), complete)))
-    file.packed_crc = crc64(fresh, file.packed_crc)
-    file.records_crc = _records_crc(file, complete)
+    blocks = parallel(lambda block: file_format.block(*block), complete)
+    fresh, file.packed_crc, file.records_crc = _behind(file, complete, blocks)
     file.packed_size += len(fresh)
-    file.packed += fresh
-    part = None
-    if len(file.packed) >= MIN_PART_BYTES:
-        part, file.packed = file.packed, b""
-    return part, [] if rest is None else [rest]
+    packed = Pieces.joined((Pieces(file.packed), fresh))
+    enough = len(packed) >= MIN_PART_BYTES
+    file.packed = b"" if enough else bytes(packed)
+    return packed if enough else None, [] if rest is None else [rest]
 
 
-def split_blocks(pieces: list[Records]) -> tuple[list[tuple[bytes, int]], Records | None]:
-    """Complete blocks, as (records, count), and the records behind the last of them."""
-    complete: list[tuple[bytes, int]] = []
-    begun: list[Records] = []
-    size = 0
+def split_blocks(pieces: list[Records]) -> tuple[list[Block], Records | None]:
+    """Complete blocks, which are views of the pieces, and a copy of the records behind the last of them."""
+    complete: list[Block] = []
+    begun: list[Piece] = []
+    count = size = 0
+    left: list[tuple[Records, int]] = []
     for piece in pieces:
         ends, data = piece.ends, memoryview(piece.data)
         begin = low = 0
         while (last := bisect_left(ends, low + BLOCK_BYTES - size, begin)) < len(ends):
-            alone = not begun and ends[last] - low == len(data)
-            records = piece.data if alone else b"".join((*(each.data for each in begun), data[low : ends[last]]))
-            complete.append((records, sum(map(len, begun)) + last + 1 - begin))
-            begin, low, size = last + 1, ends[last], 0
+            complete.append((Pieces(*begun, data[low : ends[last]]), count + last + 1 - begin))
+            begin, low, count, size = last + 1, ends[last], 0, 0
             begun.clear()
+            left.clear()
         if begin < len(ends):
-            begun.append(piece.slice(begin, len(ends)))
-            size += len(begun[-1].data)
-    return complete, join(begun) if begun else None
+            begun.append(data[low:])
+            left.append((piece, begin))
+            count += len(ends) - begin
+            size += len(data) - low
+    return complete, join([piece.slice(begin, len(piece)) for piece, begin in left]) if left else None
 
 
 def join(pieces: list[Records]) -> Records:
@@ -130,16 +130,12 @@ def join(pieces: list[Records]) -> Records:
     )
 
 
-def _start(file: OpenFile) -> tuple[bytes, ...]:
-    return (file.packed,) if file.packed_size else (file.header,)
-
-
-def _records_crc(file: OpenFile, blocks: list[tuple[bytes, int]]) -> int:
-    crc = file.records_crc
-    for data, _ in blocks:
-        crc = crc64(data, crc)
-    return crc
-
-
-def _block_of(file_format: FileFormat) -> Callable[[tuple[bytes, int]], bytes]:
-    return lambda block: file_format.block(*block)
+def _behind(file: OpenFile, complete: Iterable[Block], blocks: Iterable[Pieces]) -> tuple[Pieces, int, int]:
+    """What comes behind what is packed: blocks, ahead of the first of them the header; and both CRCs with it."""
+    fresh = [] if file.packed_size else [Pieces(file.header)]
+    crc, records_crc = Pieces.joined(fresh).crc64(file.packed_crc), file.records_crc
+    for (records, _), block in zip(complete, blocks, strict=True):
+        # One behind the other, for without compression both are the same bytes, which are in the caches then.
+        records_crc, crc = records.crc64(records_crc), block.crc64(crc)
+        fresh.append(block)
+    return Pieces.joined(fresh), crc, records_crc

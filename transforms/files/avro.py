@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from transforms.files.codecs import Compressor
 from transforms.files.format import EncodedRecords
+from transforms.files.pieces import Pieces
 from transforms.pulsar.messages import PulsarMessage
 
 #: The same in every file (random bytes, drawn once): a file must not differ when it is written again. The limit of
@@ -150,10 +151,10 @@ class AvroFormat:
     compressor: Compressor
     extension: str = "avro"
 
-    def block(self, records: bytes, count: int) -> bytes:
+    def block(self, records: Pieces, count: int) -> Pieces:
         """See `FileFormat.block`."""
         data = self.compressor.compress(records)
-        return b"".join((encode_long(count), encode_long(len(data)), data, SYNC_MARKER))
+        return Pieces(encode_long(count) + encode_long(len(data)), *data, SYNC_MARKER)
 
 
 def joined(lane: str, header: bytes, records: list[bytes], indexes: list[int] | None = None) -> EncodedRecords:

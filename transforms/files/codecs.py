@@ -32,13 +32,14 @@ import zstandard
 from isal import isal_zlib
 
 from transforms.errors import ConfigurationError
+from transforms.files.pieces import Pieces
 
 
 class Compressor(Protocol):
     """Compresses one block. Picklable, immutable, usable by several threads at once."""
 
-    def compress(self, data: bytes) -> bytes:
-        """Compress; a pure function of ``data``."""
+    def compress(self, records: Pieces) -> Pieces:
+        """Compress; a pure function of the bytes of ``records``, not of how they are pieced."""
         ...
 
 
@@ -46,9 +47,9 @@ class Compressor(Protocol):
 class Stored:
     """No compression."""
 
-    def compress(self, data: bytes) -> bytes:
+    def compress(self, records: Pieces) -> Pieces:
         """See `Compressor.compress`."""
-        return data
+        return records
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,9 @@ class Deflate:
 
     level: int = 1
 
-    def compress(self, data: bytes) -> bytes:
+    def compress(self, records: Pieces) -> Pieces:
         """See `Compressor.compress`."""
-        compressed: bytes = isal_zlib.compress(data, self.level, -15)
-        return compressed
+        return Pieces(isal_zlib.compress(records.whole(), self.level, -15))
 
 
 #: RFC 1952: magic, deflate, no flags, mtime 0 (none), no extra flags, operating system unknown.
@@ -73,10 +73,11 @@ class Gzip:
 
     level: int = 1
 
-    def compress(self, data: bytes) -> bytes:
+    def compress(self, records: Pieces) -> Pieces:
         """See `Compressor.compress`."""
+        data = records.whole()
         body = isal_zlib.compress(data, self.level, -15)
-        return b"".join((_GZIP_HEADER, body, struct.pack("<II", isal_zlib.crc32(data), len(data) & 0xFFFFFFFF)))
+        return Pieces(_GZIP_HEADER, body, struct.pack("<II", isal_zlib.crc32(data), len(data) & 0xFFFFFFFF))
 
 
 class _OfThread(threading.local):
@@ -93,26 +94,26 @@ class Zstandard:
 
     level: int = 1
 
-    def compress(self, data: bytes) -> bytes:
+    def compress(self, records: Pieces) -> Pieces:
         """See `Compressor.compress`."""
         # A zstandard compressor must not be used by two threads at once and is dear to make, so each thread has one.
         compressor = _of_thread.compressors.get(self.level)
         if compressor is None:
             compressor = zstandard.ZstdCompressor(level=self.level, write_content_size=True, write_checksum=True)
             _of_thread.compressors[self.level] = compressor
-        compressed: bytes = compressor.compress(data)
-        return compressed
+        return Pieces(compressor.compress(records.whole()))
 
 
 @dataclass(frozen=True, slots=True)
 class Snappy:
     """Raw snappy and the big-endian CRC-32 of the uncompressed data (Avro specification, "snappy")."""
 
-    def compress(self, data: bytes) -> bytes:
+    def compress(self, records: Pieces) -> Pieces:
         """See `Compressor.compress`."""
         import cramjam  # noqa: PLC0415 - only this codec needs the package
 
-        return bytes(cramjam.snappy.compress_raw(data)) + struct.pack(">I", zlib.crc32(data))
+        data = records.whole()
+        return Pieces(bytes(cramjam.snappy.compress_raw(data)), struct.pack(">I", zlib.crc32(data)))
 
 
 @dataclass(frozen=True, slots=True)

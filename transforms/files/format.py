@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from transforms.files.pieces import Pieces
 from transforms.pulsar.messages import MessageBatch
 
 
@@ -48,9 +49,9 @@ class FileFormat(Protocol):
     extension: str
     """Without the leading dot, such as ``avro`` or ``jsonl.gz``."""
 
-    def block(self, records: bytes, count: int) -> bytes:
+    def block(self, records: Pieces, count: int) -> Pieces:
         """Frame and compress ``count`` encoded records. A pure function: equal records give equal bytes.
 
-        Thread-safe; compression releases the GIL.
+        Thread-safe; compression releases the GIL. Without compression the result holds views of the records.
         """
         ...

@@ -27,6 +27,7 @@ from typing import Any, Final
 import orjson
 
 from transforms.files.codecs import Compressor
+from transforms.files.pieces import Pieces
 from transforms.pulsar.messages import PulsarMessage
 
 #: Readers stop at some depth (DuckDB 2.0 at 128, orjson and pandas at 1024); a payload above this one stays text.
@@ -134,6 +135,6 @@ class JsonLinesFormat:
     compressor: Compressor
     extension: str = "jsonl"
 
-    def block(self, records: bytes, count: int) -> bytes:
+    def block(self, records: Pieces, count: int) -> Pieces:
         """See `FileFormat.block`."""
         return self.compressor.compress(records)

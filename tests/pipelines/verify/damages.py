@@ -15,6 +15,7 @@ from fastcrc import crc64
 from tests.pipelines.verify.stored_backup import ORDERS, PARTITIONS, SECONDS, StoredBackup, messages_of
 from transforms.files.formats import make_format
 from transforms.files.naming import FileName, parse_name
+from transforms.files.pieces import Pieces
 from transforms.pulsar.messages import MessageBatch
 from transforms.pulsar.positions import Position
 from transforms.verify.findings import Kind as Found
@@ -90,7 +91,7 @@ def rewrite(backup: StoredBackup, change: Callable[[list[MessageBatch]], list[Me
     for batch in change(chosen):
         (encoded,) = encoder.encode(batch)
         header, records, count = encoded.header, records + encoded.data, count + len(encoded.lengths)
-    backup.write(key, header + file_format.block(records, count))
+    backup.write(key, header + bytes(file_format.block(Pieces(records), count)))
     restate(backup, key)
     return key
 

@@ -11,6 +11,7 @@ from transforms.cos.object_metadata import metadata_of
 from transforms.cos.store import ObjectStore
 from transforms.files.formats import make_format
 from transforms.files.naming import Layout, StoredRun
+from transforms.files.pieces import Pieces
 from transforms.files.roll import OpenFile
 from transforms.files.windows_complete import FileFacts
 from transforms.pulsar.messages import MessageBatch, TopicPartition
@@ -52,7 +53,7 @@ def put_file(
     batch = MessageBatch.of(partition, [ClientMessage(b"%d" % entry) for _, entry, _ in ids], ids, times, times[0])
     file_format, factory = make_format(*kind)
     (part,) = factory().encode(batch)
-    body = part.header + file_format.block(part.data, count)
+    body = part.header + bytes(file_format.block(Pieces(part.data), count))
     run = StoredRun(Position(7, first), Position(7, first + count - 1), count)
     file = OpenFile(window, lane, b"", run.first, run.last, count, len(part.data), min(times), max(times))
     key = layout.file(partition, lane, window, run, file_format.extension)

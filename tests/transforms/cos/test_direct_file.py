@@ -6,7 +6,8 @@ import os
 import pytest
 
 from transforms.cos import direct_file as module
-from transforms.cos.direct_file import direct_file
+from transforms.cos.direct_file import direct_file, read_directly
+from transforms.files.pieces import Pieces
 
 MIB = 1 << 20
 SIZES = [0, 1, 4095, 65_535, 65_536, MIB - 1, MIB, MIB + 1, 3 * MIB + 5]
@@ -35,6 +36,47 @@ def test_a_file_holds_what_was_written(place, size, pieces):
         for begin in range(0, size, step):
             file.write(content[begin : begin + step])
     assert (place / "file").read_bytes() == content
+
+
+def test_a_file_holds_pieces_one_behind_the_other(place):
+    content = os.urandom(3 * MIB)
+    with direct_file(place / "file") as file:
+        file.write(b"ahead")
+        file.write(Pieces(content[:5], memoryview(content)[5:MIB], content[MIB:]))
+    assert (place / "file").read_bytes() == b"ahead" + content
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_read_is_what_the_file_holds(place, size):
+    content = os.urandom(size)
+    (place / "file").write_bytes(content)
+    assert b"".join(map(bytes, read_directly(place / "file"))) == content
+
+
+def test_a_file_system_that_wants_larger_blocks_is_read_through_its_cache(tmp_path, monkeypatch):
+    read, refused = os.readv, []
+
+    def refusing(descriptor: int, buffers: list[memoryview]) -> int:
+        if os.O_DIRECT & module.fcntl.fcntl(descriptor, module.fcntl.F_GETFL):
+            refused.append(descriptor)
+            raise OSError(errno.EINVAL, "not aligned")
+        return read(descriptor, buffers)
+
+    monkeypatch.setattr(os, "readv", refusing)
+    content = os.urandom(2 * MIB + 77)
+    (tmp_path / "file").write_bytes(content)
+    assert b"".join(map(bytes, read_directly(tmp_path / "file"))) == content
+    assert len(refused) == 1
+
+
+def test_what_cannot_be_read_is_raised(tmp_path, monkeypatch):
+    def broken(descriptor: int, buffers: list[memoryview]) -> int:
+        raise OSError(errno.EIO, "broken")
+
+    (tmp_path / "file").write_bytes(b"there")
+    monkeypatch.setattr(os, "readv", broken)
+    with pytest.raises(OSError, match="broken"):
+        list(read_directly(tmp_path / "file"))
 
 
 def test_a_file_system_that_wants_larger_blocks_is_written_to_through_its_cache(tmp_path, monkeypatch):

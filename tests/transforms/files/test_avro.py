@@ -18,6 +18,7 @@ from transforms.files.avro import MAGIC, SYNC_MARKER, encode_long
 from transforms.files.avro_encoder import AvroEncoder
 from transforms.files.envelope import FIELDS, envelope_schema, read_message
 from transforms.files.formats import make_format
+from transforms.files.pieces import Pieces
 from transforms.pulsar.messages import MessageBatch, PulsarMessage
 
 SCHEMA = fastavro.parse_schema(envelope_schema())
@@ -135,7 +136,7 @@ def file_of(batch: MessageBatch, codec: str, blocks: int = 2) -> bytes:
     records = records_of(encoded.data, encoded.lengths)
     size = -(-len(records) // blocks)
     groups = [records[start : start + size] for start in range(0, len(records), size)]
-    return encoded.header + b"".join(file_format.block(b"".join(group), len(group)) for group in groups)
+    return encoded.header + b"".join(bytes(file_format.block(Pieces(b"".join(group)), len(group))) for group in groups)
 
 
 CODECS = ["null", "deflate", "deflate:2", "snappy", "zstandard", "zstandard:9"]
@@ -172,7 +173,11 @@ def test_a_block_is_a_pure_function_of_its_records(codec: str) -> None:
     again = pickle.loads(pickle.dumps(file_format))
     assert again == file_format
     records = bytes(range(256)) * 100
-    assert again.block(records, 3) == file_format.block(records, 3) == make_format("avro", codec)[0].block(records, 3)
+    assert (
+        bytes(again.block(Pieces(records), 3))
+        == bytes(file_format.block(Pieces(records), 3))
+        == bytes(make_format("avro", codec)[0].block(Pieces(records), 3))
+    )
     assert pickle.loads(pickle.dumps(make_encoder)) == make_encoder
 
 

@@ -23,6 +23,7 @@ from tests.transforms.files.test_value import (
     sized,
 )
 from transforms.files.formats import make_format
+from transforms.files.pieces import Pieces
 from transforms.pulsar.schemas import TopicSchema
 from transforms.testing.fetch import avro_tools_jar, java
 
@@ -53,7 +54,7 @@ def value_files(kind: TopicSchema, *payloads: bytes | None) -> dict[str, bytes]:
     file_format, make_encoder = make_format("avro", None, "value")
     batch = batch_of(*(ClientMessage(payload, version=0) for payload in payloads))
     return {
-        lane.lane: lane.header + file_format.block(lane.data, len(lane.lengths))
+        lane.lane: lane.header + bytes(file_format.block(Pieces(lane.data), len(lane.lengths)))
         for lane in make_encoder(FixedSchemas({0: kind})).encode(batch)
     }
 

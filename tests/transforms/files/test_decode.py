@@ -18,6 +18,7 @@ from transforms.errors import DamagedError
 from transforms.files.decode import partition_of, position_of, read_records, read_with_values
 from transforms.files.envelope import envelope_schema
 from transforms.files.formats import make_format
+from transforms.files.pieces import Pieces
 from transforms.pulsar.messages import MessageBatch
 from transforms.pulsar.positions import Position
 
@@ -34,7 +35,7 @@ def written(kind: tuple[str, str], *parts: MessageBatch, payload: str = "bytes")
     body = b""
     for batch in parts:
         for lane in encoder.encode(batch):
-            body += (b"" if body else lane.header) + file_format.block(lane.data, len(lane.lengths))
+            body += (b"" if body else lane.header) + bytes(file_format.block(Pieces(lane.data), len(lane.lengths)))
     return body, file_format.extension
 
 
@@ -83,7 +84,7 @@ def test_values_come_back_as_json_has_them(file_format: str) -> None:
     codec = make_format(file_format)[0]
     for lane, name, value in (("v000000", "value", AS_JSON), ("quarantine", "payload", b"")):
         made = lanes[lane]
-        (record,) = read(made.header + codec.block(made.data, len(made.lengths)), codec.extension)
+        (record,) = read(made.header + bytes(codec.block(Pieces(made.data), len(made.lengths))), codec.extension)
         assert record[name] == value
     assert record["reason"] == "the payload ends too early"
 

@@ -22,6 +22,7 @@ from transforms.files.envelope import FIELDS, read_message
 from transforms.files.formats import make_format
 from transforms.files.jsonl import base64_text, nested_json
 from transforms.files.jsonl_encoder import JsonLinesEncoder
+from transforms.files.pieces import Pieces
 from transforms.pulsar.messages import MessageBatch
 
 
@@ -176,7 +177,9 @@ def file_of(batch: MessageBatch, codec: str, *, payload: str = "bytes", blocks: 
     lines = [encoded.data[start:end] for start, end in pairwise(accumulate(encoded.lengths, initial=0))]
     size = -(-len(lines) // blocks)
     groups = [lines[start : start + size] for start in range(0, len(lines), size)]
-    return b"".join(file_format.block(b"".join(group), len(group)) for group in groups), file_format.extension
+    return b"".join(
+        bytes(file_format.block(Pieces(b"".join(group)), len(group))) for group in groups
+    ), file_format.extension
 
 
 CODECS = ["none", "gzip", "gzip:2", "zstd", "zstd:9"]
@@ -249,7 +252,7 @@ def test_a_payload_of_five_megabytes(codec: str) -> None:
     payload = b"ab\n\xc3\xbc" * 1_000_000
     (encoded,) = make_encoder().encode(batch_of(ClientMessage(payload)))
     assert payload_of(encoded.data) == payload
-    block = file_format.block(encoded.data, 1)
+    block = bytes(file_format.block(Pieces(encoded.data), 1))
     opened = {"n": bytes, "g": gzip.decompress, "z": zstandard.decompress}[codec[0]](block)
     assert opened == encoded.data
 

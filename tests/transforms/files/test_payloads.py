@@ -17,6 +17,7 @@ from transforms.errors import DamagedError, UnrestorableError
 from transforms.files.decode import read_records, read_with_values
 from transforms.files.formats import make_format
 from transforms.files.payloads import Payloads, Restored
+from transforms.files.pieces import Pieces
 from transforms.pulsar.schemas import TopicSchema
 
 FORMATS = pytest.mark.parametrize("form", ["avro", "jsonl"])
@@ -49,7 +50,7 @@ def stored(form: str, kind: TopicSchema, *messages: ClientMessage) -> list[tuple
     lanes = encode(form, kind, *messages)
     assert list(lanes) == ["v000000"]
     frame, _ = make_format(form, None, "value")
-    body = lanes["v000000"].header + frame.block(lanes["v000000"].data, len(lanes["v000000"].lengths))
+    body = lanes["v000000"].header + bytes(frame.block(Pieces(lanes["v000000"].data), len(lanes["v000000"].lengths)))
     found = list(read_with_values([body], frame.extension, "x"))
     assert [record for record, _ in found] == list(read_records([body], frame.extension, "x"))
     return found
@@ -155,4 +156,4 @@ def test_values_that_do_not_fit_the_header_are_damage() -> None:
     frame, _ = make_format("avro", None, "value")
     lane = encode("avro", schema("AVRO", AGE), ClientMessage(b"\x02", version=0))["v000000"]
     with pytest.raises(DamagedError, match="block 0 does not fit its schema"):
-        list(read_with_values([lane.header + frame.block(lane.data[:-5], 1)], "avro", "x"))
+        list(read_with_values([lane.header + bytes(frame.block(Pieces(lane.data[:-5]), 1))], "avro", "x"))

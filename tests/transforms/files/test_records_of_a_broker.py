@@ -15,6 +15,7 @@ import pytest
 
 from transforms.files.envelope import FIELDS
 from transforms.files.formats import make_format
+from transforms.files.pieces import Pieces
 from transforms.pulsar.client import PulsarClient
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.messages import MessageBatch, TopicPartition
@@ -43,7 +44,7 @@ def read_all(client: pulsar.Client, topic: str, count: int) -> MessageBatch:
 def rows_of(batch: MessageBatch, file_format: str, payload: str = "bytes") -> list[Any]:
     framing, make_encoder = make_format(file_format, None, payload)
     (lane,) = make_encoder().encode(batch)
-    data = lane.header + framing.block(lane.data, len(lane.lengths))
+    data = lane.header + bytes(framing.block(Pieces(lane.data), len(lane.lengths)))
     if file_format == "avro":
         return list(fastavro.reader(io.BytesIO(data)))
     return [json.loads(line) for line in lane.data.decode().split("\n")[:-1]]
@@ -152,7 +153,7 @@ def test_values_of_a_topic_with_two_versions(
         assert list(lanes) == ["v000000", "v000001"]
         framing = make_format("avro", None, "value")[0]
         values = [
-            next(iter(fastavro.reader(io.BytesIO(lane.header + framing.block(lane.data, 1)))))["value"]  # type: ignore[index]
+            next(iter(fastavro.reader(io.BytesIO(lane.header + bytes(framing.block(Pieces(lane.data), 1))))))["value"]  # type: ignore[index]
             for lane in lanes.values()
         ]
         assert values == [{"n": 1}, {"n": 2, "text": "x"}]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from transforms.files.assemble import BLOCK_BYTES, Body, assemble, pack
 from transforms.files.naming import QUARANTINE_LANE, StoredRun
+from transforms.files.pieces import Pieces
 from transforms.files.records import Records, SealMark, decode_element, encode_element
 from transforms.files.roll import Limits, PartitionFiles, Roller, in_order_of_messages, merge_runs
 from transforms.files.state import decode_state, encode_state
@@ -38,8 +39,8 @@ class PlainFormat:
 
     extension = "jsonl"
 
-    def block(self, records: bytes, count: int) -> bytes:
-        return b"<%d:%d>" % (count, zlib.crc32(records)) + records
+    def block(self, records: Pieces, count: int) -> Pieces:
+        return Pieces(b"<%d:%d>" % (count, zlib.crc32(records.whole())), *records)
 
 
 def records_of(messages: Sequence[Message]) -> Records:
@@ -95,11 +96,11 @@ class Stage:
                 roller.replace(key, rest)
                 if part is not None:
                     name = f"{key}-{file.first}-{len(file.parts)}"
-                    self.parts[name] = part
+                    self.parts[name] = bytes(part)
                     file.parts += (name,)
         for each in roller.finished:
             body = assemble(each, PlainFormat())
-            content = b"".join(self.parts[name] for name in body.parts) + body.tail
+            content = b"".join(self.parts[name] for name in body.parts) + bytes(body.tail)
             self.finished.append((each.file.window, each.file.lane, each.file.run, body, content))
         self.waiting = waiting + roller.added if roller.kept is None else roller.kept
 
@@ -183,7 +184,8 @@ def test_every_message_is_in_exactly_one_file_within_the_limits(events, messages
         inside = [each for each in ours if run.first <= each.position <= run.last]
         assert len(inside) == run.messages <= messages
         assert content == b"HEADER" + b"".join(
-            PlainFormat().block(block, count) for block, count in _blocks([each.record for each in inside])
+            bytes(PlainFormat().block(Pieces(block), count))
+            for block, count in _blocks([each.record for each in inside])
         )
         assert sum(each.size for each in inside) <= size or run.messages == 1
 

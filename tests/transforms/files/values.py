@@ -16,6 +16,7 @@ from avro.io import DatumReader
 from tests.transforms.files.client_messages import ClientMessage, batch_of
 from transforms.files.format import EncodedRecords
 from transforms.files.formats import make_format
+from transforms.files.pieces import Pieces
 from transforms.pulsar.schemas import TopicSchema
 
 
@@ -45,7 +46,7 @@ def encode(
 
 def avro_rows(encoded: EncodedRecords) -> list[Any]:
     file_format, _ = make_format("avro", "deflate", "value")
-    data = encoded.header + file_format.block(encoded.data, len(encoded.lengths))
+    data = encoded.header + bytes(file_format.block(Pieces(encoded.data), len(encoded.lengths)))
     rows = list(fastavro.reader(io.BytesIO(data)))
     with DataFileReader(io.BytesIO(data), DatumReader()) as reader:  # another reader takes the schema, too
         assert len(list(reader)) == len(rows)

@@ -11,6 +11,7 @@ from transforms.cos.store import ObjectStore
 from transforms.files.formats import make_format
 from transforms.files.manifest import Manifest, ManifestFile, PartitionRead, RunRecord, moment, to_json
 from transforms.files.naming import Layout, StoredRun
+from transforms.files.pieces import Pieces
 from transforms.pulsar.messages import MessageBatch, TopicPartition
 from transforms.pulsar.positions import Position
 
@@ -99,7 +100,7 @@ def make_backup(
                     begin,
                 )
                 (lane,) = factory().encode(batch)
-                body = lane.header + file_format.block(lane.data, len(lane.lengths))
+                body = lane.header + bytes(file_format.block(Pieces(lane.data), len(lane.lengths)))
                 run = StoredRun(Position(5, entries[0]), Position(5, entries[-1]), messages)
                 key = layout.file(partition, "", begin, run, file_format.extension)
                 store.put(key, body, {})

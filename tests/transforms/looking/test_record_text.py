@@ -10,6 +10,7 @@ from tests.transforms.files.client_messages import ClientMessage, batch_of, batc
 from tests.transforms.files.test_decode import read, written
 from tests.transforms.files.values import ORDER, PAYLOAD, encode, schema
 from transforms.files.formats import make_format
+from transforms.files.pieces import Pieces
 from transforms.looking.record_text import record_json, record_line
 from transforms.pulsar.messages import MessageBatch
 
@@ -32,7 +33,7 @@ def test_values_and_quarantine_are_written_as_json_lines_have_them() -> None:
         lanes = encode(kind, schema("AVRO", ORDER), *messages)
         file_format, _ = make_format(kind, None, "value")
         for name, lane in lanes.items():
-            body = lane.header + file_format.block(lane.data, len(lane.lengths))
+            body = lane.header + bytes(file_format.block(Pieces(lane.data), len(lane.lengths)))
             (record,) = read(body, file_format.extension)
             assert orjson.loads(record_json(record)) == orjson.loads(lines[name])
             assert ("reason=" in record_line(record)) == (name == "quarantine")

@@ -1,0 +1,57 @@
+"""Bytes that lie in several places: the content of a file on its way to where it is written, without being copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby
+
+from fastcrc.crc64 import xz
+
+Piece = bytes | memoryview
+
+#: Pieces that are smaller are joined with their neighbours: each costs a call wherever they are written.
+_SMALL = 4096
+
+
+class Pieces:
+    """Pieces that follow each other; as long as all of them, and sent or written one by one. Not changed once made.
+
+    Pieces may be views of what is larger, which stays in memory as long as they do.
+    """
+
+    __slots__ = ("_pieces", "_size")
+
+    def __init__(self, *pieces: Piece) -> None:
+        self._pieces = pieces
+        self._size = sum(map(len, pieces))
+
+    @classmethod
+    def joined(cls, parts: Iterable[Pieces]) -> Pieces:
+        """One behind the other."""
+        every = (piece for part in parts for piece in part)
+        groups = (list(group) for _, group in groupby(every, lambda piece: len(piece) < _SMALL))
+        return cls(*chain.from_iterable([b"".join(each)] if len(each[0]) < _SMALL else each for each in groups))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[Piece]:
+        return iter(self._pieces)
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self._pieces)
+
+    def crc64(self, before: int = 0) -> int:
+        """CRC-64/XZ of what has the CRC ``before`` (0: nothing), with these behind it."""
+        for piece in self._pieces:
+            before = xz(piece, before)
+        return before
+
+    def whole(self) -> Piece:
+        """All in one piece; a copy, unless they are one."""
+        return self._pieces[0] if len(self._pieces) == 1 else bytes(self)
+
+
+def pieces_of(body: bytes | Pieces) -> Pieces:
+    """A body as pieces."""
+    return body if isinstance(body, Pieces) else Pieces(body)
