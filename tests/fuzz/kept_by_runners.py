@@ -36,7 +36,7 @@ def records(draw: st.DrawFn) -> Records:
     )
     ids, times, data = [row[:3] for row in rows], [row[3] for row in rows], [row[4] for row in rows]
     lane, header = draw(st.text(max_size=5)), draw(st.binary(max_size=9))
-    return Records.of(draw(long_ids), lane, header, ids, times, [len(each) for each in data], b"".join(data))
+    return Records.of(draw(long_ids), lane, header, ids, times, data)
 
 
 elements = st.one_of(records(), st.builds(SealMark, long_ids, st.builds(Position, long_ids, long_ids, long_ids)))

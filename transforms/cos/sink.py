@@ -157,7 +157,7 @@ class _EncodeRecords(beam.DoFn):  # type: ignore[misc]
             raise
         lanes = _lanes(element.columns, window.start.micros // 1000, encoded)
         if any(lane.lane == QUARANTINE_LANE for lane in lanes):
-            lanes = in_order_of_messages(lanes, [part.indexes or range(len(part.lengths)) for part in encoded])
+            lanes = in_order_of_messages(lanes, [part.indexes or range(len(part.records)) for part in encoded])
         for lane in lanes:
             yield name, lane
         # Not of each message, for that is another call into the client.
@@ -171,13 +171,13 @@ class _EncodeRecords(beam.DoFn):  # type: ignore[misc]
 def _lanes(columns: MessageColumns, window: int, encoded: Sequence[EncodedRecords]) -> list[Records]:
     if len(encoded) == 1 and encoded[0].indexes is None:
         (whole,) = encoded
-        return [Records.of_columns(window, whole.lane, whole.header, columns, whole.lengths, whole.data)]
+        return [Records.of_columns(window, whole.lane, whole.header, columns, whole.records)]
     ids, times = columns.ids, columns.publish_times
     lanes = []
     for part in encoded:
         places = range(len(ids)) if part.indexes is None else part.indexes
         chosen = [ids[place] for place in places], [times[place] for place in places]
-        lanes.append(Records.of(window, part.lane, part.header, *chosen, part.lengths, part.data))
+        lanes.append(Records.of(window, part.lane, part.header, *chosen, part.records))
     return lanes
 
 

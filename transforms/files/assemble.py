@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from transforms.files.format import FileFormat
 from transforms.files.pieces import Piece, Pieces
@@ -46,7 +46,7 @@ def assemble(finished: FinishedFile, file_format: FileFormat) -> Body:
     file = finished.file
     complete, rest = split_blocks(finished.pieces)
     if rest is not None:
-        complete.append((Pieces(rest.data), len(rest)))
+        complete.append((rest.data, len(rest)))
     fresh, crc, records_crc = _behind(file, complete, (file_format.block(*block) for block in complete))
     return Body(
         parts=file.parts,
@@ -82,15 +82,15 @@ def split_blocks(pieces: list[Records]) -> tuple[list[Block], Records | None]:
     count = size = 0
     left: list[tuple[Records, int]] = []
     for piece in pieces:
-        ends, data = piece.ends, memoryview(piece.data)
+        ends, data = piece.ends, piece.data
         begin = low = 0
         while (last := bisect_left(ends, low + BLOCK_BYTES - size, begin)) < len(ends):
-            complete.append((Pieces(*begun, data[low : ends[last]]), count + last + 1 - begin))
+            complete.append((Pieces(*begun, *data.cut(low, ends[last])), count + last + 1 - begin))
             begin, low, count, size = last + 1, ends[last], 0, 0
             begun.clear()
             left.clear()
         if begin < len(ends):
-            begun.append(data[low:])
+            begun += data.cut(low, len(data))
             left.append((piece, begin))
             count += len(ends) - begin
             size += len(data) - low
@@ -115,7 +115,7 @@ def join(pieces: list[Records]) -> Records:
         batches += piece.batches
         times += piece.times
         lengths += piece.lengths
-    data = b"".join([piece.data for piece in pieces])
+    data = Pieces(b"".join(chain.from_iterable(piece.data for piece in pieces)))
     return Records(
         first.window,
         first.lane,

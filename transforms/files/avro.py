@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from transforms.files.codecs import Compressor
-from transforms.files.format import EncodedRecords
 from transforms.files.pieces import Pieces
 from transforms.pulsar.messages import PulsarMessage
 
@@ -155,8 +154,3 @@ class AvroFormat:
         """See `FileFormat.block`."""
         data = self.compressor.compress(records)
         return Pieces(encode_long(count) + encode_long(len(data)), *data, SYNC_MARKER)
-
-
-def joined(lane: str, header: bytes, records: list[bytes], indexes: list[int] | None = None) -> EncodedRecords:
-    """Join the records of one lane as they leave an encoder."""
-    return EncodedRecords(lane, header, b"".join(records), list(map(len, records)), indexes)

@@ -21,7 +21,6 @@ from transforms.files.avro import (
     encode_optional_text,
     encode_record,
     encode_text,
-    joined,
 )
 from transforms.files.columns import Column, RareError, encode_all, entries_of, join_rows
 from transforms.files.envelope import LONG_LIMIT, envelope_schema
@@ -52,7 +51,7 @@ class AvroEncoder:
         """See `RecordEncoder.encode`."""
         if not batch.messages:
             return []
-        return [joined("", self._header, encode_batch(batch))]
+        return [EncodedRecords("", self._header, encode_batch(batch))]
 
 
 def encode_batch(batch: MessageBatch) -> list[bytes]:

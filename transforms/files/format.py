@@ -22,14 +22,22 @@ class EncodedRecords:
     ``lane`` tells files of one (window, partition) apart that must not mix: ``""`` usually, ``"v000003"`` for schema
     version 3 with ``--payload=value``, ``"quarantine"`` for messages that do not fit their schema. ``header`` is what
     the file starts with. ``indexes`` are the places of the records in the batch they came from; None means all of it.
-    ``lengths`` are the bytes of each record within ``data``.
     """
 
     lane: str
     header: bytes
-    data: bytes
-    lengths: list[int]
+    records: list[bytes]
     indexes: list[int] | None = None
+
+    @property
+    def data(self) -> bytes:
+        """The records one behind the other: a copy."""
+        return b"".join(self.records)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Bytes of each record."""
+        return list(map(len, self.records))
 
 
 class RecordEncoder(Protocol):

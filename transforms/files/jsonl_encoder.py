@@ -28,8 +28,7 @@ class JsonLinesEncoder:
         """See `RecordEncoder.encode`."""
         if not batch.messages:
             return []
-        lines = encode_batch(batch, nest=self._nest)
-        return [EncodedRecords("", b"", b"".join(lines), list(map(len, lines)))]
+        return [EncodedRecords("", b"", encode_batch(batch, nest=self._nest))]
 
 
 def encode_batch(batch: MessageBatch, *, nest: bool) -> list[bytes]:

@@ -41,6 +41,25 @@ class Pieces:
     def __bytes__(self) -> bytes:
         return b"".join(self._pieces)
 
+    def cut(self, begin: int, end: int) -> Pieces:
+        """The bytes from ``begin`` to before ``end``; views of pieces that lie in it in part."""
+        if begin == 0 and end == self._size:
+            return self
+        found: list[Piece] = []
+        at = 0
+        for piece in self._pieces:
+            low, high = max(begin - at, 0), min(end - at, len(piece))
+            if low < high:
+                found.append(piece if high - low == len(piece) else memoryview(piece)[low:high])
+            at += len(piece)
+            if at >= end:
+                break
+        return Pieces(*found)
+
+    def copied(self) -> Pieces:
+        """The same without views, which would keep in memory what they are of."""
+        return Pieces(*(bytes(piece) if isinstance(piece, memoryview) else piece for piece in self._pieces))
+
     def crc64(self, before: int = 0) -> int:
         """CRC-64/XZ of what has the CRC ``before`` (0: nothing), with these behind it."""
         for piece in self._pieces:

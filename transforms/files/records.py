@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
+from transforms.files.pieces import Pieces
 from transforms.pulsar.message_columns import MessageColumns
 from transforms.pulsar.positions import Position
 
@@ -20,6 +21,9 @@ _HEAD = struct.Struct("<BqHIII")
 _SEAL = struct.Struct("<Bqqqq")
 _RECORDS_V1 = 1
 _SEAL_V1 = 2
+
+#: Records that are as large on average are not copied into one piece: that costs more than to have many.
+_LARGE = 64 * 1024
 
 if sys.byteorder != "little":  # pragma: no cover
     msg = "the encodings of state and elements are little-endian; no machine of the other kind runs Beam today"
@@ -43,7 +47,8 @@ class SealMark(Element):
 class Records(Element):
     """Encoded records of consecutive messages of one (partition, window, lane), in order.
 
-    The columns run in parallel; ``data`` holds the records, one behind the other.
+    The columns run in parallel; ``data`` holds the records, one behind the other: as one piece, or one each where
+    they are large.
     """
 
     window: int
@@ -55,7 +60,7 @@ class Records(Element):
     times: array[int]
     """Publish times, milliseconds."""
     lengths: array[int]
-    data: bytes
+    data: Pieces
     _ends: list[int] = field(default_factory=list, repr=False)
 
     @classmethod
@@ -66,8 +71,7 @@ class Records(Element):
         header: bytes,
         ids: Sequence[tuple[int, int, int]],
         times: Sequence[int],
-        lengths: Sequence[int],
-        data: bytes,
+        records: Sequence[bytes],
     ) -> Records:
         """Records from the columns of a batch; a batch index of -1 (no producer batch) becomes 0."""
         ledgers, entries, batches = zip(*ids, strict=True)
@@ -79,13 +83,13 @@ class Records(Element):
             array("q", entries),
             array("q", [index if index > 0 else 0 for index in batches]),
             array("q", times),
-            array("q", lengths),
-            data,
+            array("q", map(len, records)),
+            _pieces(records),
         )
 
     @classmethod
     def of_columns(
-        cls, window: int, lane: str, header: bytes, columns: MessageColumns, lengths: Sequence[int], data: bytes
+        cls, window: int, lane: str, header: bytes, columns: MessageColumns, records: Sequence[bytes]
     ) -> Records:
         """Records of all messages of some columns."""
         ledgers, entries, times = array("q"), array("q"), array("q")
@@ -95,7 +99,8 @@ class Records(Element):
             times.extend(array("q", (run.publish_time,)) * run.messages)
         indexes = columns.indexes
         batches = array("q", indexes if min(indexes) >= 0 else [max(index, 0) for index in indexes])
-        return cls(window, lane, header, ledgers, entries, batches, times, array("q", lengths), data)
+        lengths = array("q", map(len, records))
+        return cls(window, lane, header, ledgers, entries, batches, times, lengths, _pieces(records))
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -131,7 +136,7 @@ class Records(Element):
             self.batches[begin:end],
             self.times[begin:end],
             self.lengths[begin:end],
-            self.data[low : ends[end - 1]] if end > begin else b"",
+            self.data.cut(low, ends[end - 1] if end > begin else low).copied(),
         )
 
     def place(self, position: Position, begin: int = 0) -> int:
@@ -154,7 +159,7 @@ class Records(Element):
                 lane,
                 self.header,
                 *(column.tobytes() for column in self._columns()),
-                self.data,
+                *self.data,
             )
         )
 
@@ -182,10 +187,17 @@ class Records(Element):
         ledgers, entries, batches, times, lengths = columns
         if sum(lengths) != data_size or (count and min(lengths) < 0):
             raise ValueError("records whose lengths do not add up")
-        return cls(window, lane, header, ledgers, entries, batches, times, lengths, encoded[at : at + data_size])
+        data = Pieces(encoded[at : at + data_size])
+        return cls(window, lane, header, ledgers, entries, batches, times, lengths, data)
 
     def _columns(self) -> tuple[array[Any], ...]:
         return self.ledgers, self.entries, self.batches, self.times, self.lengths
+
+
+def _pieces(records: Sequence[bytes]) -> Pieces:
+    if sum(map(len, records)) < _LARGE * len(records):
+        return Pieces(b"".join(records))
+    return Pieces(*records)
 
 
 def encode_element(element: Element) -> bytes:

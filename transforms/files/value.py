@@ -72,7 +72,7 @@ class ValueEncoder:
             place.indexes.append(index)
         everything = len(lanes) == 1
         return [
-            avro.joined(lane, place.header, place.records, None if everything else place.indexes)
+            EncodedRecords(lane, place.header, place.records, None if everything else place.indexes)
             for lane, place in lanes.items()
         ]
 

@@ -56,8 +56,7 @@ class PartitionFeed:
             raise ValueError(f"{partition.name}: reading at {look_from} would leave out what begins at {start}")
         self.next = start
         """Position behind what ``take`` has given out."""
-        portion_bytes = min(max_bytes // 4, PORTION_BYTES)
-        self._queue = ClientQueue(max_bytes // 4, portion_bytes, watch)
+        self._queue = ClientQueue(max_bytes // 4, min(max_bytes // 4, PORTION_BYTES), watch)
         self._scan = PartitionScan(
             client,
             partition,
@@ -65,7 +64,7 @@ class PartitionFeed:
             look_from=look_from or start,
             stop=stop,
             queue=self._queue,
-            most_bytes=portion_bytes,
+            most_bytes=max_bytes // 4,
             compacted=compacted,
             retry_seconds=retry_seconds,
             pause=self._pause,

@@ -32,6 +32,9 @@ _log = logging.getLogger(__name__)
 #: What is handed over at once, at most.
 PORTION_MESSAGES = 1_000
 PORTION_BYTES = 768 * 1024
+#: The same where messages are large: these are not copied together on their way, and each portion has its price.
+_LARGE_MESSAGE = 64 * 1024
+_LARGE_PORTION_BYTES = 4 * 1024 * 1024
 #: Seconds after which less is handed over: it comes slowly.
 _PORTION_SECONDS = 0.1
 #: How far back to look for the first chunk of a message of which later ones stand behind the start.
@@ -98,8 +101,9 @@ class PartitionScan:
         self._look_from = look_from
         self._stop = stop
         self._queue = queue
-        self._most_bytes = most_bytes
-        self._most_messages = min(max(most_bytes // MESSAGE_BYTES, 1), PORTION_MESSAGES)
+        self._most_bytes = min(most_bytes, PORTION_BYTES)
+        self._most_large_bytes = min(most_bytes, _LARGE_PORTION_BYTES)
+        self._most_messages = min(max(self._most_bytes // MESSAGE_BYTES, 1), PORTION_MESSAGES)
         self._compacted = compacted
         self._retry_seconds = retry_seconds
         self._pause = pause
@@ -177,7 +181,7 @@ class PartitionScan:
         read_next = reader.read_next
         passed = self._passed
         passed.go_to(look_from)
-        compacted, most_bytes = self._compacted, self._most_bytes
+        compacted = self._compacted
         waited = 0
         last_size: int | None = None
         """How many messages the batch has that the last message is of, if it is of one that may have more."""
@@ -188,7 +192,7 @@ class PartitionScan:
             portion = Portion()
             columns = portion.columns
             messages, payloads = columns.messages, columns.payloads
-            most_messages, size = self._most_messages, 0
+            most_messages, most_bytes, size = self._most_messages, self._most_bytes, 0
             late = math.inf
             """When the portion is handed over, if it is not complete before."""
             again: _Again | None = None
@@ -263,6 +267,8 @@ class PartitionScan:
                 columns.indexes.append(batch)
                 columns.entries.append(EntryRun(1, ledger, entry, publish_time))
                 size += len(payload)
+                if len(payload) >= _LARGE_MESSAGE:
+                    most_bytes = self._most_large_bytes
                 follow = min((last_size or 0) - batch - 1, most_messages - len(messages))
                 if follow > 0 and not unsure:
                     # The rest of a batch follows in a row, and shares all that was asked.

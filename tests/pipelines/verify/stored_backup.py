@@ -209,7 +209,7 @@ def write_run(
             for part in encoder.encode(batch):
                 places = part.indexes if part.indexes is not None else range(len(batch.ids))
                 ids, times = [batch.ids[at] for at in places], [batch.publish_times[at] for at in places]
-                roller.add(Records.of(window, part.lane, part.header, ids, times, part.lengths, part.data))
+                roller.add(Records.of(window, part.lane, part.header, ids, times, part.records))
         roller.seal(FOREVER, granularity * 1000)
         for finished in roller.finished if written else ():
             file, body = finished.file, assemble(finished, file_format)

@@ -19,6 +19,25 @@ def test_pieces_are_the_bytes_of_all_of_them(parts):
     assert pieces.crc64(crc64.xz(b"before")) == crc64.xz(b"before" + content)
 
 
+@given(_SOME, st.data())
+def test_a_cut_is_the_bytes_between_two_places(parts, data):
+    pieces = Pieces(*parts)
+    begin = data.draw(st.integers(0, len(pieces)))
+    end = data.draw(st.integers(begin, len(pieces)))
+    cut = pieces.cut(begin, end)
+    assert bytes(cut) == bytes(pieces)[begin:end]
+    assert bytes(cut.copied()) == bytes(cut)
+    assert not any(isinstance(piece, memoryview) for piece in cut.copied())
+
+
+def test_pieces_that_lie_in_a_cut_as_a_whole_are_not_copied():
+    first, second = bytes(10), bytes(20)
+    found = list(Pieces(b"12", first, second, b"3").cut(1, 32).copied())
+    assert found == [b"2", first, second]
+    assert found[1] is first
+    assert found[2] is second
+
+
 def test_small_pieces_are_joined_and_large_ones_are_not_copied():
     large = bytes(10_000)
     found = list(Pieces.joined([Pieces(b"1", b"2"), Pieces(large, b"3"), Pieces(), Pieces(b"4", large)]))

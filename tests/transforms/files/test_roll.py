@@ -51,8 +51,7 @@ def records_of(messages: Sequence[Message]) -> Records:
         b"HEADER",
         [tuple(message.position) for message in messages],
         [message.position.entry for message in messages],
-        [len(each) for each in data],
-        b"".join(data),
+        data,
     )
 
 
