@@ -11,6 +11,8 @@ from dataclasses import dataclass
 MESSAGE_BYTES = 1_000
 #: What a record has beside its payload, with its place in a batch of records.
 RECORD_BYTES = 250
+#: Payloads that are as large are not copied on their way from the client to the file: it costs more than to have many.
+LARGE_PAYLOAD = 64 * 1024
 
 #: A bundle holds what was read as messages, as records, and encoded on the runner's way to the next stage.
 _COPIES_IN_A_BUNDLE = 5

@@ -24,7 +24,7 @@ from transforms.cos.credentials import Credentials, CredentialSource
 from transforms.cos.retry import NO_KEY, Failure, RequestFailed
 from transforms.cos.time_limit import TimeLimits, limited
 from transforms.errors import AccessError, ConfigurationError
-from transforms.files.pieces import Pieces
+from transforms.files.pieces import Body
 
 _Result = TypeVar("_Result")
 
@@ -110,7 +110,7 @@ class CosClient:
         """Read the credentials again before the next request; True if yet newer ones may come later."""
         return self._source.refresh()
 
-    def put(self, key: str, body: bytes | Pieces, headers: Mapping[str, str]) -> Mapping[str, str]:
+    def put(self, key: str, body: Body, headers: Mapping[str, str]) -> Mapping[str, str]:
         """Write an object; gives the headers of the answer."""
         content = _sent(body)
         return self._do(
@@ -168,7 +168,7 @@ class CosClient:
         )
         return str(answer["uploadid"])
 
-    def upload_part(self, key: str, upload: str, number: int, body: bytes | Pieces) -> Mapping[str, str]:
+    def upload_part(self, key: str, upload: str, number: int, body: Body) -> Mapping[str, str]:
         """Upload a part; the answer has its ``etag``."""
         content = _sent(body)
         return self._do(
@@ -310,7 +310,7 @@ def _refuse_redirect(response: requests.Response, *_: object, **__: object) -> N
         raise _RedirectedError(response.status_code)
 
 
-def _sent(body: bytes | Pieces) -> bytes | Pieces:
+def _sent(body: Body) -> Body:
     """A body as the HTTP client takes it: of pieces it sends one after the other, if it knows how many bytes come.
 
     It takes none for a length that is not known.

@@ -27,7 +27,7 @@ from transforms.cos.retry import (
 from transforms.cos.store import ObjectHead, StoredSize
 from transforms.cos.together import AbandonedError, as_part, pause
 from transforms.errors import AccessError, DestinationError, ObjectConflictError
-from transforms.files.pieces import Pieces, pieces_of
+from transforms.files.pieces import Body, pieces_of
 
 _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -106,7 +106,7 @@ class CosStore:
         head = self._call(lambda: self._client.head(key))
         return None if head is None else read_head(head)
 
-    def put(self, key: str, body: bytes | Pieces, metadata: Mapping[str, str]) -> bool:
+    def put(self, key: str, body: Body, metadata: Mapping[str, str]) -> bool:
         """Write a whole object with one PUT; True if it was created, False if an equal one stood there already.
 
         True also where an attempt of this call lost its answer and an equal object is found then.
@@ -118,7 +118,7 @@ class CosStore:
         headers = {name: value for name, value in self._headers.items() if name != _STORAGE_CLASS}
         return self._put(key, body, {}, headers)
 
-    def _put(self, key: str, body: bytes | Pieces, metadata: Mapping[str, str], given: Mapping[str, str]) -> bool:
+    def _put(self, key: str, body: Body, metadata: Mapping[str, str], given: Mapping[str, str]) -> bool:
         crc = pieces_of(body).crc64()
         headers = {**_object_headers(given, key, metadata, crc), **_FORBID_OVERWRITE}
 
@@ -127,7 +127,7 @@ class CosStore:
 
         return self._create(key, metadata, (crc, len(body)), attempt)
 
-    def put_part(self, key: str, body: bytes | Pieces) -> None:
+    def put_part(self, key: str, body: Body) -> None:
         """Write a spooled part; what stands there is overwritten."""
         crc = pieces_of(body).crc64()
         headers = {name: value for name, value in self._headers.items() if name.startswith(_SERVER_SIDE_ENCRYPTION)}
@@ -137,9 +137,7 @@ class CosStore:
 
         self._call(attempt)
 
-    def join(
-        self, key: str, parts: Sequence[str], tail: bytes | Pieces, crc64: int, metadata: Mapping[str, str]
-    ) -> bool:
+    def join(self, key: str, parts: Sequence[str], tail: Body, crc64: int, metadata: Mapping[str, str]) -> bool:
         """Make one object of spooled parts and a tail with a multipart upload; the result is that of ``put``."""
         headers = _object_headers(self._headers, key, metadata, crc64)
         return self._create(key, metadata, (crc64, None), partial(self._upload, key, parts, tail, headers))
@@ -236,7 +234,7 @@ class CosStore:
         raise DestinationError(f"cos://{self._place.bucket}/{key} could not be created in {_ROUNDS} rounds: {reason}")
 
     def _upload(
-        self, key: str, parts: Sequence[str], tail: bytes | Pieces, headers: Mapping[str, str], doubts: list[Failure]
+        self, key: str, parts: Sequence[str], tail: Body, headers: Mapping[str, str], doubts: list[Failure]
     ) -> Mapping[str, str]:
         upload = self._call(lambda: self._client.initiate(key, {**headers, **_FORBID_OVERWRITE}))
 
@@ -255,7 +253,7 @@ class CosStore:
             self._abort(key, upload)
             raise
 
-    def _upload_tail(self, key: str, upload: str, number: int, tail: bytes | Pieces) -> str:
+    def _upload_tail(self, key: str, upload: str, number: int, tail: Body) -> str:
         crc = pieces_of(tail).crc64()
 
         def attempt() -> str:

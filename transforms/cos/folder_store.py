@@ -17,7 +17,7 @@ from fastcrc import crc64 as crc64_of
 from transforms.cos.direct_file import DirectFile, direct_file, read_directly
 from transforms.cos.store import ObjectHead, StoredSize
 from transforms.errors import AccessError, BackupError, DestinationError, ObjectConflictError
-from transforms.files.pieces import Pieces, pieces_of
+from transforms.files.pieces import Body, pieces_of
 
 _CHUNK = 1 << 20
 _HOST = re.sub(r"[^A-Za-z0-9]", "-", socket.gethostname())[:64]
@@ -67,7 +67,7 @@ class FolderStore:
             found = path.stat()
             return ObjectHead(found.st_size, found.st_mtime, None, {})
 
-    def put(self, key: str, body: bytes | Pieces, metadata: Mapping[str, str]) -> bool:
+    def put(self, key: str, body: Body, metadata: Mapping[str, str]) -> bool:
         """Write a whole object; True if it was created, False if a file with equal bytes stood there already."""
         return self._create(key, lambda file: file.write(body))
 
@@ -75,16 +75,14 @@ class FolderStore:
         """Write a small object that is read again; the same as ``put``."""
         return self.put(key, body, {})
 
-    def put_part(self, key: str, body: bytes | Pieces) -> None:
+    def put_part(self, key: str, body: Body) -> None:
         """Write a spooled part; what stands there is replaced."""
         with self._explained(key):
             path = self._path(key)
             with self._written(path, lambda file: file.write(body)) as partial:
                 partial.replace(path)
 
-    def join(
-        self, key: str, parts: Sequence[str], tail: bytes | Pieces, crc64: int, metadata: Mapping[str, str]
-    ) -> bool:
+    def join(self, key: str, parts: Sequence[str], tail: Body, crc64: int, metadata: Mapping[str, str]) -> bool:
         """Make one object of spooled parts and a tail; the result is that of ``put``."""
 
         def write(file: DirectFile) -> None:

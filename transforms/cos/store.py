@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from transforms.files.pieces import Pieces
+from transforms.files.pieces import Body
 
 
 class StoredSize(NamedTuple):
@@ -54,7 +54,7 @@ class ObjectStore(Protocol):
         """What is known of an object; None if there is none."""
         ...
 
-    def put(self, key: str, body: bytes | Pieces, metadata: Mapping[str, str]) -> bool:
+    def put(self, key: str, body: Body, metadata: Mapping[str, str]) -> bool:
         """Write a whole object; True if it was created, False if an equal one stood there already.
 
         What an attempt of the same call may have created, whose answer was lost, counts as created.
@@ -70,13 +70,11 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def put_part(self, key: str, body: bytes | Pieces) -> None:
+    def put_part(self, key: str, body: Body) -> None:
         """Write a spooled part of a large object under a key of its own. Writing equal bytes again is no error."""
         ...
 
-    def join(
-        self, key: str, parts: Sequence[str], tail: bytes | Pieces, crc64: int, metadata: Mapping[str, str]
-    ) -> bool:
+    def join(self, key: str, parts: Sequence[str], tail: Body, crc64: int, metadata: Mapping[str, str]) -> bool:
         """Make one object of spooled parts (each at least 1 MiB) and a tail (any size); same result as ``put``.
 
         ``crc64`` is the CRC-64/XZ of the whole object. The parts are left in place.

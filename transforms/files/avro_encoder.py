@@ -22,9 +22,11 @@ from transforms.files.avro import (
     encode_record,
     encode_text,
 )
-from transforms.files.columns import Column, RareError, encode_all, entries_of, join_rows
+from transforms.files.columns import Column, RareError, encode_all, entries_of, join_rows, rows_in_pieces
 from transforms.files.envelope import LONG_LIMIT, envelope_schema
 from transforms.files.format import EncodedRecords
+from transforms.files.pieces import Body
+from transforms.memory import LARGE_PAYLOAD
 from transforms.pulsar.messages import MessageBatch
 
 #: Lengths and batch indexes are nearly always below this.
@@ -54,12 +56,12 @@ class AvroEncoder:
         return [EncodedRecords("", self._header, encode_batch(batch))]
 
 
-def encode_batch(batch: MessageBatch) -> list[bytes]:
+def encode_batch(batch: MessageBatch) -> list[Body]:
     """Encode one record for each message, equal to ``encode_record`` of ``read_message``."""
     return encode_all(batch, _encode_columns, encode_record)
 
 
-def _encode_columns(batch: MessageBatch) -> list[bytes]:
+def _encode_columns(batch: MessageBatch) -> list[Body]:
     messages, payloads = batch.messages, batch.columns.payloads
     # The functions of the class, not the methods of each object: a method that is looked up is an object made.
     kind = type(messages[0])
@@ -80,7 +82,8 @@ def _encode_columns(batch: MessageBatch) -> list[bytes]:
         payloads,
         _NO_ENCRYPTION_ALL_READABLE,
     ]
-    return join_rows(columns, len(messages))
+    large = sum(map(len, payloads)) >= LARGE_PAYLOAD * len(payloads)
+    return (rows_in_pieces if large else join_rows)(columns, len(messages))
 
 
 def _of_entries(batch: MessageBatch) -> tuple[list[bytes], list[bytes], list[bytes]]:

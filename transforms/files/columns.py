@@ -10,6 +10,7 @@ from itertools import repeat
 from typing import Final
 
 from transforms.files.envelope import UNREADABLE_ERROR, read_message
+from transforms.files.pieces import Body, Pieces
 from transforms.pulsar.message_columns import EntryRun
 from transforms.pulsar.messages import ClientMessage, MessageBatch, PulsarMessage
 
@@ -26,9 +27,9 @@ class RareError(Exception):
 
 def encode_all(
     batch: MessageBatch,
-    encode_columns: Callable[[MessageBatch], list[bytes]],
+    encode_columns: Callable[[MessageBatch], list[Body]],
     encode_one: Callable[[PulsarMessage], bytes],
-) -> list[bytes]:
+) -> list[Body]:
     """Encode one record for each message of a batch that is not empty, equal to ``encode_one`` of ``read_message``.
 
     ``encode_columns`` raises RareError or UNREADABLE_ERROR where it cannot; then that message, and few around it, are
@@ -55,8 +56,21 @@ def encode_all(
     ]
 
 
-def join_rows(columns: Sequence[Column], count: int) -> list[bytes]:
+def join_rows(columns: Sequence[Column], count: int) -> list[Body]:
     """Join the pieces of each of ``count`` records. At least one column is not constant."""
+    records: list[Body] = list(map(b"".join, _rows(columns)))
+    assert len(records) == count  # noqa: S101 - what is missing would be lost
+    return records
+
+
+def rows_in_pieces(columns: Sequence[Column], count: int) -> list[Body]:
+    """The same, where some pieces are large: these stay as they are, and are not copied."""
+    records: list[Body] = [Pieces.joined([Pieces(*row)]) for row in _rows(columns)]
+    assert len(records) == count  # noqa: S101 - as above
+    return records
+
+
+def _rows(columns: Sequence[Column]) -> Iterator[tuple[bytes, ...]]:
     rows: list[Iterable[bytes]] = []
     constant = b""
     for column in columns:
@@ -69,9 +83,7 @@ def join_rows(columns: Sequence[Column], count: int) -> list[bytes]:
         rows.append(column)
     if constant:
         rows.append(repeat(constant))
-    records = list(map(b"".join, zip(*rows, strict=False)))  # constant pieces have no end
-    assert len(records) == count  # noqa: S101 - what is missing would be lost
-    return records
+    return zip(*rows, strict=False)  # constant pieces have no end
 
 
 def entries_of(batch: MessageBatch) -> Iterator[tuple[ClientMessage, EntryRun]]:

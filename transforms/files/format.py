@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from transforms.files.pieces import Pieces
+from transforms.files.pieces import Body, Pieces
 from transforms.pulsar.messages import MessageBatch
 
 
@@ -26,13 +26,13 @@ class EncodedRecords:
 
     lane: str
     header: bytes
-    records: list[bytes]
+    records: list[Body]
     indexes: list[int] | None = None
 
     @property
     def data(self) -> bytes:
         """The records one behind the other: a copy."""
-        return b"".join(self.records)
+        return b"".join(map(bytes, self.records))
 
     @property
     def lengths(self) -> list[int]:

@@ -13,6 +13,7 @@ from transforms.files.columns import Column, RareError, encode_all, entries_of, 
 from transforms.files.envelope import LONG_LIMIT
 from transforms.files.format import EncodedRecords
 from transforms.files.jsonl import encode_record, nested_json, payload_members
+from transforms.files.pieces import Body
 from transforms.pulsar.messages import ClientMessage, MessageBatch, PulsarMessage
 
 _NULL: Final = b"null"
@@ -31,7 +32,7 @@ class JsonLinesEncoder:
         return [EncodedRecords("", b"", encode_batch(batch, nest=self._nest))]
 
 
-def encode_batch(batch: MessageBatch, *, nest: bool) -> list[bytes]:
+def encode_batch(batch: MessageBatch, *, nest: bool) -> list[Body]:
     """Encode one line for each message, equal to ``encode_record`` of ``read_message``."""
     return encode_all(batch, partial(_encode_columns, nest=nest), partial(_encode_one, nest=nest))
 
@@ -40,7 +41,7 @@ def _encode_one(message: PulsarMessage, *, nest: bool) -> bytes:
     return encode_record(message, payload_members(message.payload, nest=nest))
 
 
-def _encode_columns(batch: MessageBatch, *, nest: bool) -> list[bytes]:
+def _encode_columns(batch: MessageBatch, *, nest: bool) -> list[Body]:
     messages = batch.messages
     # The functions of the class, not the methods of each object: a method that is looked up is an object made.
     kind = type(messages[0])
@@ -63,6 +64,7 @@ def _encode_columns(batch: MessageBatch, *, nest: bool) -> list[bytes]:
         ]
     except orjson.JSONEncodeError as error:  # a lone surrogate
         raise RareError from error
+    # Also where payloads are large: as JSON they are copies anyway, and to keep those costs more than another one.
     return join_rows(columns, len(messages))
 
 

@@ -71,6 +71,9 @@ class Pieces:
         return self._pieces[0] if len(self._pieces) == 1 else bytes(self)
 
 
-def pieces_of(body: bytes | Pieces) -> Pieces:
+Body = bytes | Pieces
+
+
+def pieces_of(body: Body) -> Pieces:
     """A body as pieces."""
     return body if isinstance(body, Pieces) else Pieces(body)

@@ -9,11 +9,13 @@ import struct
 import sys
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
-from transforms.files.pieces import Pieces
+from transforms.files.pieces import Body, Pieces, pieces_of
+from transforms.memory import LARGE_PAYLOAD
 from transforms.pulsar.message_columns import MessageColumns
 from transforms.pulsar.positions import Position
 
@@ -21,9 +23,6 @@ _HEAD = struct.Struct("<BqHIII")
 _SEAL = struct.Struct("<Bqqqq")
 _RECORDS_V1 = 1
 _SEAL_V1 = 2
-
-#: Records that are as large on average are not copied into one piece: that costs more than to have many.
-_LARGE = 64 * 1024
 
 if sys.byteorder != "little":  # pragma: no cover
     msg = "the encodings of state and elements are little-endian; no machine of the other kind runs Beam today"
@@ -47,8 +46,7 @@ class SealMark(Element):
 class Records(Element):
     """Encoded records of consecutive messages of one (partition, window, lane), in order.
 
-    The columns run in parallel; ``data`` holds the records, one behind the other: as one piece, or one each where
-    they are large.
+    The columns run in parallel; ``data`` holds the records, one behind the other: large ones in pieces of their own.
     """
 
     window: int
@@ -71,7 +69,7 @@ class Records(Element):
         header: bytes,
         ids: Sequence[tuple[int, int, int]],
         times: Sequence[int],
-        records: Sequence[bytes],
+        records: Sequence[Body],
     ) -> Records:
         """Records from the columns of a batch; a batch index of -1 (no producer batch) becomes 0."""
         ledgers, entries, batches = zip(*ids, strict=True)
@@ -89,7 +87,7 @@ class Records(Element):
 
     @classmethod
     def of_columns(
-        cls, window: int, lane: str, header: bytes, columns: MessageColumns, records: Sequence[bytes]
+        cls, window: int, lane: str, header: bytes, columns: MessageColumns, records: Sequence[Body]
     ) -> Records:
         """Records of all messages of some columns."""
         ledgers, entries, times = array("q"), array("q"), array("q")
@@ -194,10 +192,11 @@ class Records(Element):
         return self.ledgers, self.entries, self.batches, self.times, self.lengths
 
 
-def _pieces(records: Sequence[bytes]) -> Pieces:
-    if sum(map(len, records)) < _LARGE * len(records):
-        return Pieces(b"".join(records))
-    return Pieces(*records)
+def _pieces(records: Sequence[Body]) -> Pieces:
+    if sum(map(len, records)) < LARGE_PAYLOAD * len(records):
+        with suppress(TypeError):  # a large one that is in pieces, among small ones
+            return Pieces(b"".join(records))  # type: ignore[arg-type]
+    return Pieces.joined(map(pieces_of, records))
 
 
 def encode_element(element: Element) -> bytes:

@@ -28,6 +28,7 @@ from transforms.files.avro_primitives import MisfitError
 from transforms.files.content import Content, bytes_content, content_of
 from transforms.files.envelope import envelope_schema, quarantine_field, read_message
 from transforms.files.format import EncodedRecords
+from transforms.files.pieces import Body
 from transforms.pulsar.messages import MessageBatch, PulsarMessage
 from transforms.pulsar.schemas import Schemas
 
@@ -43,7 +44,7 @@ def lane_of(version: int | None) -> str:
 @dataclass(slots=True)
 class _Lane:
     header: bytes
-    records: list[bytes] = field(default_factory=list)
+    records: list[Body] = field(default_factory=list)
     indexes: list[int] = field(default_factory=list)
 
 

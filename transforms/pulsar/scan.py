@@ -13,7 +13,7 @@ from itertools import repeat
 from typing import Any
 
 from transforms.errors import BackupError, SourceError, TopicNotFoundError
-from transforms.memory import MESSAGE_BYTES
+from transforms.memory import LARGE_PAYLOAD, MESSAGE_BYTES
 from transforms.pulsar.chunks import PassedEntries
 from transforms.pulsar.client import ClientError, MessageReader, NoMessageInTime, PulsarClient, batch_size, start_of
 from transforms.pulsar.client_queue import ClientQueue
@@ -32,8 +32,7 @@ _log = logging.getLogger(__name__)
 #: What is handed over at once, at most.
 PORTION_MESSAGES = 1_000
 PORTION_BYTES = 768 * 1024
-#: The same where messages are large: these are not copied together on their way, and each portion has its price.
-_LARGE_MESSAGE = 64 * 1024
+#: The same where messages are large: these are not copied together, and each portion has its price.
 _LARGE_PORTION_BYTES = 4 * 1024 * 1024
 #: Seconds after which less is handed over: it comes slowly.
 _PORTION_SECONDS = 0.1
@@ -267,7 +266,7 @@ class PartitionScan:
                 columns.indexes.append(batch)
                 columns.entries.append(EntryRun(1, ledger, entry, publish_time))
                 size += len(payload)
-                if len(payload) >= _LARGE_MESSAGE:
+                if len(payload) >= LARGE_PAYLOAD:
                     most_bytes = self._most_large_bytes
                 follow = min((last_size or 0) - batch - 1, most_messages - len(messages))
                 if follow > 0 and not unsure:
