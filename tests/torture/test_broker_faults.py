@@ -126,5 +126,6 @@ def test_runs_go_on_when_connections_are_cut(torture, new_ordeal, own_broker, pr
     ordeal.service_url = f"pulsar://127.0.0.1:{proxy.port}"
     cut = []
     attempts = harass(ordeal, torture, torture.count(2, 20), lambda: cut.append(proxy.cut()))
-    assert min(cut) > 0
+    # One that comes while the last files are uploaded finds nothing to cut: all has been read.
+    assert sum(each > 0 for each in cut) >= len(cut) / 2
     assert [each.process.returncode for each in attempts] == [0] * len(attempts)
