@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from transforms.files.pieces import Pieces
+from transforms.files.pieces import Piece, Pieces, pieces_of
 
 #: What the system wants addresses, offsets and sizes to be multiples of is 512 bytes or the disk's sector, which is no
 #: larger than a page. [open(2), O_DIRECT]
@@ -45,9 +45,9 @@ class DirectFile:
         self._used = self._size = 0
         self._direct = False
 
-    def write(self, data: bytes | memoryview | Pieces) -> None:
+    def write(self, data: Piece | Pieces) -> None:
         """Append."""
-        for piece in data if isinstance(data, Pieces) else (data,):
+        for piece in pieces_of(data):
             self._append(memoryview(piece))
 
     def _append(self, left: memoryview) -> None:

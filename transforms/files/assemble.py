@@ -132,8 +132,8 @@ def join(pieces: list[Records]) -> Records:
 
 def _behind(file: OpenFile, complete: Iterable[Block], blocks: Iterable[Pieces]) -> tuple[Pieces, int, int]:
     """What comes behind what is packed: blocks, ahead of the first of them the header; and both CRCs with it."""
-    fresh = [] if file.packed_size else [Pieces(file.header)]
-    crc, records_crc = Pieces.joined(fresh).crc64(file.packed_crc), file.records_crc
+    fresh = [Pieces() if file.packed_size else Pieces(file.header)]
+    crc, records_crc = fresh[0].crc64(file.packed_crc), file.records_crc
     for (records, _), block in zip(complete, blocks, strict=True):
         # One behind the other, for without compression both are the same bytes, which are in the caches then.
         records_crc, crc = records.crc64(records_crc), block.crc64(crc)

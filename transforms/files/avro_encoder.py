@@ -25,8 +25,7 @@ from transforms.files.avro import (
 from transforms.files.columns import Column, RareError, encode_all, entries_of, join_rows, rows_in_pieces
 from transforms.files.envelope import LONG_LIMIT, envelope_schema
 from transforms.files.format import EncodedRecords
-from transforms.files.pieces import Body
-from transforms.memory import LARGE_PAYLOAD
+from transforms.files.pieces import Body, are_large
 from transforms.pulsar.messages import MessageBatch
 
 #: Lengths and batch indexes are nearly always below this.
@@ -82,8 +81,7 @@ def _encode_columns(batch: MessageBatch) -> list[Body]:
         payloads,
         _NO_ENCRYPTION_ALL_READABLE,
     ]
-    large = sum(map(len, payloads)) >= LARGE_PAYLOAD * len(payloads)
-    return (rows_in_pieces if large else join_rows)(columns, len(messages))
+    return (rows_in_pieces if are_large(payloads) else join_rows)(columns, len(messages))
 
 
 def _of_entries(batch: MessageBatch) -> tuple[list[bytes], list[bytes], list[bytes]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
 
 from fastcrc.crc64 import xz
+
+from transforms.memory import LARGE_PAYLOAD
 
 Piece = bytes | memoryview
 
@@ -74,6 +76,11 @@ class Pieces:
 Body = bytes | Pieces
 
 
-def pieces_of(body: Body) -> Pieces:
+def pieces_of(body: Piece | Pieces) -> Pieces:
     """A body as pieces."""
     return body if isinstance(body, Pieces) else Pieces(body)
+
+
+def are_large(bodies: Sequence[Body]) -> bool:
+    """Whether they are so large, on average, that they are better not copied together."""
+    return sum(map(len, bodies)) >= LARGE_PAYLOAD * len(bodies)

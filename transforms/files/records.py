@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
-from transforms.files.pieces import Body, Pieces, pieces_of
-from transforms.memory import LARGE_PAYLOAD
+from transforms.files.pieces import Body, Pieces, are_large, pieces_of
 from transforms.pulsar.message_columns import MessageColumns
 from transforms.pulsar.positions import Position
 
@@ -193,7 +192,7 @@ class Records(Element):
 
 
 def _pieces(records: Sequence[Body]) -> Pieces:
-    if sum(map(len, records)) < LARGE_PAYLOAD * len(records):
+    if not are_large(records):
         with suppress(TypeError):  # a large one that is in pieces, among small ones
             return Pieces(b"".join(records))  # type: ignore[arg-type]
     return Pieces.joined(map(pieces_of, records))

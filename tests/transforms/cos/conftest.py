@@ -9,7 +9,9 @@ from transforms.cos.client import CosClient
 from transforms.cos.cos_store import CosStore
 from transforms.cos.credentials import parse_credentials
 from transforms.cos.destination import Destination, parse_destination
+from transforms.cos.folder_store import FolderStore
 from transforms.cos.retry import Place, RetryPolicy
+from transforms.cos.store import ObjectStore
 from transforms.testing.cos_server import TEST_BUCKET, TEST_SECRET_ID, TEST_SECRET_KEY, CosServer
 
 IMPATIENT = RetryPolicy(deadline=20.0, first_wait=0.001, longest_wait=0.01)
@@ -53,6 +55,12 @@ def make_store(server):
 @pytest.fixture
 def store(make_store) -> CosStore:
     return make_store()
+
+
+@pytest.fixture(params=["bucket", "folder"])
+def any_store(request, tmp_path) -> ObjectStore:
+    """In a bucket, and in a folder."""
+    return FolderStore(tmp_path / "folder") if request.param == "folder" else request.getfixturevalue("store")
 
 
 @pytest.fixture

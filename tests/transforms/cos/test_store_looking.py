@@ -8,15 +8,10 @@ import pytest
 from fastcrc import crc64
 
 from transforms.cos.folder_store import FolderStore
-from transforms.cos.store import ObjectStore, StoredSize
+from transforms.cos.store import StoredSize
 from transforms.errors import DestinationError
 
 BODY = bytes(range(256)) * 3000
-
-
-@pytest.fixture(params=["bucket", "folder"])
-def any_store(request, tmp_path) -> ObjectStore:
-    return FolderStore(tmp_path / "folder") if request.param == "folder" else request.getfixturevalue("store")
 
 
 def test_a_listing_tells_sizes_and_goes_on_behind_a_key(any_store):

@@ -18,11 +18,6 @@ VIEW = memoryview(CONTENT)
 PIECES = Pieces(CONTENT[:7], VIEW[7:MIB], VIEW[MIB : 3 * MIB], CONTENT[3 * MIB :])
 
 
-@pytest.fixture(params=["bucket", "folder"])
-def any_store(request, tmp_path) -> ObjectStore:
-    return FolderStore(tmp_path / "folder") if request.param == "folder" else request.getfixturevalue("store")
-
-
 def content(store: ObjectStore) -> bytes:
     return b"".join(store.read(KEY))
 

@@ -10,7 +10,6 @@ import pytest
 
 from tests.transforms.cos.made_files import LAYOUT, MINUTES, NOON, TOPIC, put_file
 from transforms.cos.destination import parse_destination
-from transforms.cos.folder_store import FolderStore
 from transforms.cos.object_metadata import NAMES, metadata_of
 from transforms.cos.window_manifest import ManifestSettings, ManifestWriter, WindowOfTopic
 from transforms.errors import AccessError, ArchivedError
@@ -24,11 +23,6 @@ from transforms.testing.cos_server import TEST_BUCKET
 FOLDER = LAYOUT.folder(TopicPartition(TOPIC), NOON)
 WANTED = WindowOfTopic(TOPIC, NOON)
 SETTINGS = ManifestSettings(parse_destination("file:///nowhere/"), LAYOUT, "avro", "run-1", "orders")
-
-
-@pytest.fixture(params=["bucket", "folder"])
-def any_store(request, tmp_path):
-    return FolderStore(tmp_path / "folder") if request.param == "folder" else request.getfixturevalue("store")
 
 
 def writer(store, known=(), **changed):
