@@ -53,7 +53,7 @@ _TABLE: Sequence[tuple[str, str]] = (
     (r"\b(joined|block) \(transforms/files/", WRITING),
     (r"orjson|fastavro|transforms/files/", ENCODING),
     (r"transforms/pulsar/(?!source)", READING),
-    (r"\b_(roll|write|spool|upload|tell)\b \(transforms/cos/sink", STATE),
+    (r"\b_(roll|write|pack|upload|tell)\b \(transforms/cos/sink", STATE),
     (r"apache_beam|statesampler|grpc|protobuf|google/|transforms/cos/sink|transforms/pulsar/source", BEAM),
 )
 _RULES = [(re.compile(pattern), category) for pattern, category in _TABLE]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fastcrc import crc64 as crc64_of
 
-from transforms.cos.direct_file import DirectFile, direct_file, read_directly
+from transforms.cos.direct_file import DirectFile, direct_file, read_directly, write_directly
 from transforms.cos.store import ObjectHead, StoredSize
 from transforms.errors import AccessError, BackupError, DestinationError, ObjectConflictError
 from transforms.files.pieces import Body, pieces_of
@@ -108,6 +108,36 @@ class FolderStore:
             with self._explained(key):
                 self._path(key).unlink(missing_ok=True)
 
+    def growing(self, key: str) -> str:
+        """A new hidden name beside that of ``key``, for a file of this process that grows until its key is known."""
+        return f"{self._path(key).parent.relative_to(self._folder)}/{_partial_name()}"
+
+    def grow(self, hidden: str, offset: int, body: Body) -> None:
+        """Write bytes of a growing file, not flushed yet; where and how many is as ``write_directly`` wants it.
+
+        Left alone, the file is removed by a listing once this process has ended.
+        """
+        with self._explained(hidden):
+            path = self._folder / hidden
+            self._make_folder(path.parent)
+            write_directly(path, offset, body, flush=False)
+
+    def finish_growing(self, hidden: str, key: str, offset: int, tail: Body) -> bool:
+        """Make an object of a growing file and a tail; the result is that of ``put``."""
+        path = self._folder / hidden
+        with self._explained(key):
+            try:
+                write_directly(path, offset, tail, flush=True)
+                self._make_folder(self._path(key).parent)
+                return self._link(path, key)
+            finally:
+                path.unlink(missing_ok=True)
+
+    def discard_growing(self, hidden: str) -> None:
+        """Delete a growing file. One that is not there is no error."""
+        with self._explained(hidden):
+            (self._folder / hidden).unlink(missing_ok=True)
+
     def list_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
         """Give nothing: a partial file is removed by the next listing once its writer has died."""
         return iter(())
@@ -130,26 +160,29 @@ class FolderStore:
             return partial.with_name(partial.name.upper()).exists()
 
     def _create(self, key: str, write: Callable[[DirectFile], object]) -> bool:
-        with self._explained(key):
-            path = self._path(key)
-            with self._written(path, write) as partial:
-                try:
-                    os.link(partial, path)
-                except FileExistsError:
-                    if path.is_file() and filecmp.cmp(partial, path, shallow=False):
-                        return False
-                    raise ObjectConflictError(
-                        f"{path} is taken by other content, which is never overwritten: {_size(path)} there, "
-                        f"{_size(partial)} to be written. Use another folder, or move that file away."
-                    ) from None
-            _flush_folder(path.parent)
-            return True
+        with self._explained(key), self._written(self._path(key), write) as partial:
+            return self._link(partial, key)
+
+    def _link(self, partial: Path, key: str) -> bool:
+        """Give a flushed file its name."""
+        path = self._path(key)
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            if path.is_file() and filecmp.cmp(partial, path, shallow=False):
+                return False
+            raise ObjectConflictError(
+                f"{path} is taken by other content, which is never overwritten: {_size(path)} there, "
+                f"{_size(partial)} to be written. Use another folder, or move that file away."
+            ) from None
+        _flush_folder(path.parent)
+        return True
 
     @contextmanager
     def _written(self, path: Path, write: Callable[[DirectFile], object]) -> Iterator[Path]:
         """Give a flushed file beside ``path`` under a hidden name, and remove that name at the end."""
         self._make_folder(path.parent)
-        partial = path.with_name(f".partial-{_HOST}-{os.getpid()}-{_LIFE}-{uuid.uuid4().hex}")
+        partial = path.with_name(_partial_name())
         try:
             with direct_file(partial) as file:
                 write(file)
@@ -219,6 +252,10 @@ def _explain(error: OSError, folder: Path, what: str) -> BackupError:
     }
     default = f"{where} cannot be read or written: {error.strerror or error}."
     return DestinationError(sentences.get(error.errno or 0, default))
+
+
+def _partial_name() -> str:
+    return f".partial-{_HOST}-{os.getpid()}-{_LIFE}-{uuid.uuid4().hex}"
 
 
 def _flush_folder(folder: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import apache_beam as beam
@@ -22,6 +23,7 @@ from transforms.cos.element_coder import ElementCoder
 from transforms.cos.handed_over import HandedOver, WaitingRecords
 from transforms.cos.listing import SharedFiles, StoredFiles
 from transforms.cos.object_metadata import metadata_of
+from transforms.cos.spool import spool_of
 from transforms.cos.uploads import Uploads, results
 from transforms.cos.write_metrics import WriteMetrics
 from transforms.cos.written import PartitionReport, SchemaSeen, WrittenFile
@@ -198,6 +200,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         self._store = open_store(settings.destination)
         self._shared = SharedFiles((settings.run, settings.destination.url, settings.layout, settings.format_name))
         self._stored = self._shared.acquire(lambda: StoredFiles(self._store, settings.layout, settings.format_name))
+        self._spool = spool_of(self._store, settings.layout, settings.format_name, by_reference=settings.by_reference)
         self._uploads = Uploads(settings.upload_bytes)
 
     def teardown(self) -> None:
@@ -208,7 +211,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         self._uploads.begin()
         self._writing: list[Future[_Timed]] = []
         self._quarantining: dict[tuple[str, int], Future[_Timed]] = {}
-        self._spooling: dict[str, Future[None]] = {}
+        self._spooling: dict[str, list[Future[None]]] = {}
         self._done: dict[str, Position] = {}
         self._told: dict[TopicPartition, Came] = {}
 
@@ -245,7 +248,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
     def finish_bundle(self) -> Iterator[WindowedValue]:
         try:
             wait(self._writing)
-            results(list(self._spooling.values()))
+            results(list(chain.from_iterable(self._spooling.values())))
             written = results(self._writing)
         except Exception as error:
             progress_of(self._settings.run).failed(error)
@@ -294,7 +297,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         )
         if restored:
             roller.restore()
-            self._store.delete_parts(roller.abandoned)
+            self._spool.delete(roller.abandoned)
         if isinstance(value, Records):
             roller.add(value)
         elif isinstance(value, SealMark):
@@ -303,7 +306,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
                 roller.seal_ahead(now_ms())
             state.settled = value.position
         self._metrics.took(stored=state.stored - before[0], quarantined=state.quarantined - before[1])
-        self._spool(partition, state, roller)
+        self._pack(partition, state, roller)
         for finished in roller.finished:
             self._write(partition, finished)
         kept = roller.kept
@@ -324,7 +327,8 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
             value.position,
         )
 
-    def _spool(self, partition: TopicPartition, state: PartitionFiles, roller: Roller) -> None:
+    def _pack(self, partition: TopicPartition, state: PartitionFiles, roller: Roller) -> None:
+        """Have what waits leave memory, where that has become too much."""
         settings = self._settings
         crowded = sum(file.waiting for file in state.files.values()) > settings.waiting_bytes
         for key, file in state.files.items():
@@ -333,16 +337,16 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
             part, rest = pack(file, roller.pieces(key), settings.file_format, self._uploads.map)
             roller.replace(key, rest)
             if part is not None:
-                name = settings.layout.part(
-                    partition, file.lane, file.window, file.first, len(file.parts), settings.format_name
-                )
-                file.parts += (name,)
+                name = self._spool.part_of(partition, file)
+                if name not in file.parts:
+                    file.parts += (name,)
+                keeping = self._uploads.submit(len(part.content), partial(self._spool.keep, name, part))
+                self._spooling.setdefault(name, []).append(keeping)
                 self._metrics.spooled()
-                self._spooling[name] = self._uploads.submit(len(part), partial(self._store.put_part, name, part))
 
     def _write(self, partition: TopicPartition, finished: FinishedFile) -> None:
         file = finished.file
-        ahead: list[Future[Any]] = [self._spooling[part] for part in file.parts if part in self._spooling]
+        ahead: list[Future[Any]] = [each for part in file.parts for each in self._spooling.get(part, [])]
         area = (partition.name, file.window)
         if file.lane != QUARANTINE_LANE and area in self._quarantining:
             ahead.append(self._quarantining[area])
@@ -360,11 +364,7 @@ class _RollFiles(beam.DoFn):  # type: ignore[misc]
         finished.pieces.clear()
         key = settings.layout.file(partition, file.lane, file.window, file.run, settings.file_format.extension)
         metadata = metadata_of(file, body.records_crc)
-        if body.parts:
-            created = self._store.join(key, body.parts, body.tail, body.crc, metadata)
-            self._store.delete_parts(body.parts)
-        else:
-            created = self._store.put(key, body.tail, metadata)
+        created = self._spool.join(key, body, metadata) if body.parts else self._store.put(key, body.tail, metadata)
         progress_of(settings.run).written(body.size)
         written = WrittenFile(
             key,

@@ -20,11 +20,22 @@ from transforms.files.roll import FinishedFile, OpenFile
 BLOCK_BYTES = 256 * 1024
 #: Of COS: a part of a multipart upload has at least 1 MiB, the last one excepted.
 MIN_PART_BYTES = 1024 * 1024
+#: Parts are multiples of it: a file that grows on a disk is written past the system's cache from such places only.
+PART_MULTIPLE = 4096
 
 #: Records that make up a block, and how many they are.
 Block = tuple[Pieces, int]
 #: Applies a function to each item, perhaps in parallel; results in order.
 Map = Callable[[Callable[[Block], Pieces], Iterable[Block]], Iterable[Pieces]]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What can leave memory of a file that is not cut yet."""
+
+    offset: int
+    """Bytes of the file before it: all in parts, too."""
+    content: Pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +70,21 @@ def assemble(finished: FinishedFile, file_format: FileFormat) -> Body:
 
 def pack(
     file: OpenFile, pieces: list[Records], file_format: FileFormat, parallel: Map
-) -> tuple[Pieces | None, list[Records]]:
+) -> tuple[Part | None, list[Records]]:
     """Compress the complete blocks of what waits, and count them as packed.
 
-    Returns the bytes of a part that is to be spooled now (None as long as they are too few for one, in which case they
-    stay in ``file.packed``), and the records that go on waiting.
+    Returns the part that is to be spooled now (None as long as it would be too small), and the records that go on
+    waiting. What is packed and in no part stays in ``file.packed``.
     """
     complete, rest = split_blocks(pieces)
     blocks = parallel(lambda block: file_format.block(*block), complete)
     fresh, file.packed_crc, file.records_crc = _behind(file, complete, blocks)
     file.packed_size += len(fresh)
     packed = Pieces.joined((Pieces(file.packed), fresh))
-    enough = len(packed) >= MIN_PART_BYTES
-    file.packed = b"" if enough else bytes(packed)
-    return packed if enough else None, [] if rest is None else [rest]
+    size = len(packed) - len(packed) % PART_MULTIPLE if len(packed) >= MIN_PART_BYTES else 0
+    file.packed = bytes(packed.cut(size, len(packed)))
+    part = Part(file.packed_size - len(packed), packed.cut(0, size)) if size else None
+    return part, [] if rest is None else [rest]
 
 
 def split_blocks(pieces: list[Records]) -> tuple[list[Block], Records | None]:

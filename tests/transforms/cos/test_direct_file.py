@@ -6,7 +6,7 @@ import os
 import pytest
 
 from transforms.cos import direct_file as module
-from transforms.cos.direct_file import direct_file, read_directly
+from transforms.cos.direct_file import direct_file, read_directly, write_directly
 from transforms.files.pieces import Pieces
 
 MIB = 1 << 20
@@ -44,6 +44,15 @@ def test_a_file_holds_pieces_one_behind_the_other(place):
         file.write(b"ahead")
         file.write(Pieces(content[:5], memoryview(content)[5:MIB], content[MIB:]))
     assert (place / "file").read_bytes() == b"ahead" + content
+
+
+@pytest.mark.parametrize("tail", SIZES)
+def test_a_file_grows_from_aligned_places_in_any_order(place, tail):
+    content = os.urandom(3 * MIB + 4096 + tail)
+    for begin, end in [(MIB, 2 * MIB + 4096), (0, MIB), (2 * MIB + 4096, 3 * MIB + 4096)]:
+        write_directly(place / "file", begin, content[begin:end], flush=False)
+    write_directly(place / "file", 3 * MIB + 4096, content[3 * MIB + 4096 :], flush=True)
+    assert (place / "file").read_bytes() == content
 
 
 @pytest.mark.parametrize("size", SIZES)

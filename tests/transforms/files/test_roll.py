@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from transforms.files import assemble as assemble_module
 from transforms.files.assemble import BLOCK_BYTES, Body, assemble, pack
 from transforms.files.naming import QUARANTINE_LANE, StoredRun
 from transforms.files.pieces import Pieces
@@ -95,7 +98,10 @@ class Stage:
                 roller.replace(key, rest)
                 if part is not None:
                     name = f"{key}-{file.first}-{len(file.parts)}"
-                    self.parts[name] = bytes(part)
+                    assert part.offset == sum(len(self.parts[each]) for each in file.parts)
+                    assert len(part.content) % assemble_module.PART_MULTIPLE == 0
+                    assert len(part.content) >= assemble_module.MIN_PART_BYTES
+                    self.parts[name] = bytes(part.content)
                     file.parts += (name,)
         for each in roller.finished:
             body = assemble(each, PlainFormat())
@@ -264,17 +270,37 @@ def test_a_second_run_writes_again_exactly_the_files_that_are_missing(events, me
     assert result(second) == missing
 
 
-@given(st.lists(st.integers(1, 200_000), min_size=1, max_size=60), st.integers(0, 2**32), st.integers(1, 3_000_000))
-@settings(max_examples=60, deadline=None)
-def test_spooling_in_parts_of_any_size_does_not_change_the_bytes(sizes, seed, part_bytes):
-    events = [Message(Position(1, entry), 0, "", size) for entry, size in enumerate(sizes)]
-    limits = Limits(1000, 5_000_000)
-    whole = through(events, limits, {}, random.Random(seed))
-    parted = through(events, limits, {}, random.Random(seed + 1), part_bytes)
+@given(sequences(), st.integers(0, 2**32), st.integers(1, 8_000), st.integers(1, 2_000))
+@settings(max_examples=200, deadline=None)
+def test_spooling_in_parts_of_any_size_does_not_change_the_bytes(events, seed, part_bytes, block_bytes):
+    limits = Limits(100, 50_000)
+    with small_parts(block_bytes):
+        whole = through(events, limits, {}, random.Random(seed))
+        parted = through(events, limits, {}, random.Random(seed + 1), part_bytes)
     assert result(whole) == result(parted)
-    for _, _, _, body, content in parted:
-        assert body.size == len(content)
-        assert all(len(part) >= 0 for part in body.parts)
+    assert all(body.size == len(content) for _, _, _, body, content in parted)
+    assert not any(body.parts for _, _, _, body, _ in whole)
+
+
+def test_a_part_is_as_large_as_it_must_be_and_what_is_beyond_a_multiple_waits():
+    events = [Message(Position(1, entry), 0, "", 100) for entry in range(100)]
+    with small_parts(block_bytes=100):
+        files = through(events, Limits(), {}, random.Random(1), part_bytes=1)
+    ((_, _, _, body, content),) = files
+    assert len(body.parts) > 5
+    assert len(body.tail) < 300
+    assert body.size == len(content)
+
+
+@contextmanager
+def small_parts(block_bytes: int) -> Iterator[None]:
+    """So that few messages make many."""
+    with (
+        patch.object(assemble_module, "BLOCK_BYTES", block_bytes),
+        patch.object(assemble_module, "MIN_PART_BYTES", 256),
+        patch.object(assemble_module, "PART_MULTIPLE", 64),
+    ):
+        yield
 
 
 def test_a_message_larger_than_the_limit_is_alone_in_its_file():
