@@ -16,8 +16,8 @@ LARGE_PAYLOAD = 64 * 1024
 
 #: A bundle holds what was read as messages, as records, and encoded on the runner's way to the next stage.
 _COPIES_IN_A_BUNDLE = 5
-#: The same where records go to the next stage as they are.
-_COPIES_BY_REFERENCE = 3
+#: Where records go to the next stage as they are: what was read as messages, and as records.
+_COPIES_BY_REFERENCE = 2
 #: Records of open files wait in the runner's state, and in its cache.
 _COPIES_IN_STATE = 2
 

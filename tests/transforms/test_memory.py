@@ -21,7 +21,7 @@ def test_the_shares_of_all_partitions_together_are_within_the_budget(partitions,
     assert least_budget(partitions) <= budget * 2
     read = partitions * shares.read_ahead
     waiting = (1 if by_reference else 2) * partitions * shares.waiting
-    in_work = (3 if by_reference else 5) * shares.bundle
+    in_work = (2 if by_reference else 5) * shares.bundle
     assert read + subtasks * (in_work + shares.uploads) <= 0.75 * budget
     assert waiting <= max(0.25 * budget, 2 * partitions * 2 * 1024 * 1024)
     assert partitions * shares.slice <= subtasks * shares.bundle

@@ -147,7 +147,9 @@ def _behind(file: OpenFile, complete: Iterable[Block], blocks: Iterable[Pieces])
     fresh = [Pieces() if file.packed_size else Pieces(file.header)]
     crc, records_crc = fresh[0].crc64(file.packed_crc), file.records_crc
     for (records, _), block in zip(complete, blocks, strict=True):
-        # One behind the other, for without compression both are the same bytes, which are in the caches then.
-        records_crc, crc = records.crc64(records_crc), block.crc64(crc)
+        same = block is records and crc == records_crc
+        # One behind the other, for without compression most are the same bytes, which are in the caches then.
+        records_crc = records.crc64(records_crc)
+        crc = records_crc if same else block.crc64(crc)
         fresh.append(block)
     return Pieces.joined(fresh), crc, records_crc

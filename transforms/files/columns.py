@@ -10,12 +10,12 @@ from itertools import repeat
 from typing import Final
 
 from transforms.files.envelope import UNREADABLE_ERROR, read_message
-from transforms.files.pieces import Body, Pieces
+from transforms.files.pieces import Body, Pieces, pieces_of
 from transforms.pulsar.message_columns import EntryRun
 from transforms.pulsar.messages import ClientMessage, MessageBatch, PulsarMessage
 
 #: A piece of each record; or one piece of all of them, where it is the same in all.
-Column = Iterable[bytes] | bytes
+Column = Iterable[Body] | bytes
 
 #: A batch that holds what is rare is halved until it is as small as this; then its messages are taken one by one.
 _FEW: Final = 4
@@ -57,21 +57,21 @@ def encode_all(
 
 
 def join_rows(columns: Sequence[Column], count: int) -> list[Body]:
-    """Join the pieces of each of ``count`` records. At least one column is not constant."""
-    records: list[Body] = list(map(b"".join, _rows(columns)))
+    """Join the pieces of each of ``count`` records, all of them bytes. At least one column is not constant."""
+    records: list[Body] = list(map(b"".join, _rows(columns)))  # type: ignore[arg-type]
     assert len(records) == count  # noqa: S101 - what is missing would be lost
     return records
 
 
 def rows_in_pieces(columns: Sequence[Column], count: int) -> list[Body]:
     """The same, where some pieces are large: these stay as they are, and are not copied."""
-    records: list[Body] = [Pieces.joined([Pieces(*row)]) for row in _rows(columns)]
+    records: list[Body] = [Pieces.joined(map(pieces_of, row)) for row in _rows(columns)]
     assert len(records) == count  # noqa: S101 - as above
     return records
 
 
-def _rows(columns: Sequence[Column]) -> Iterator[tuple[bytes, ...]]:
-    rows: list[Iterable[bytes]] = []
+def _rows(columns: Sequence[Column]) -> Iterator[tuple[Body, ...]]:
+    rows: list[Iterable[Body]] = []
     constant = b""
     for column in columns:
         if isinstance(column, bytes):

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
+from unittest.mock import patch
 
+import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.transforms.files.client_messages import ClientMessage, batch_of
+from transforms.files import jsonl_encoder
 from transforms.files.avro import encode_record as avro_record
 from transforms.files.avro_encoder import AvroEncoder
 from transforms.files.envelope import read_message
@@ -31,6 +36,8 @@ def noise(size: int) -> bytes:
 
 PAYLOADS = {
     "large": [noise(LARGE), noise(100_000), text(300_000)],
+    "texts": [text(LARGE), 'aß€😀\x01"'.encode() * 30_000],
+    "texts and one that is none": [text(200_000), text(200_000) + b"\xe2\x82"],
     "large on average": [noise(900_000), b"", text(5), noise(3)],
     "small on average": [noise(100_000), *[b"x"] * 9],
 }
@@ -72,6 +79,22 @@ def test_records_are_those_that_are_encoded_one_by_one(payloads, events, encoder
     assert bytes(records.data) == b"".join(wanted)
     for place in range(len(wanted)):
         assert bytes(records.slice(place, place + 1).data) == wanted[place]
+
+
+@given(
+    st.text(st.sampled_from('a"\\\n\x01\x7fß€😀\u2028')).map(str.encode) | st.binary(max_size=60),
+    st.integers(5, 20),
+)
+@settings(max_examples=500, deadline=None)
+def test_a_text_in_pieces_is_the_text_as_a_whole(payload, size):
+    with patch.object(jsonl_encoder, "_PIECE_BYTES", size):
+        try:
+            whole = orjson.dumps(payload.decode())
+        except UnicodeDecodeError:
+            with pytest.raises(UnicodeDecodeError):
+                jsonl_encoder._large_text(payload)
+        else:
+            assert bytes(jsonl_encoder._large_text(payload)) == whole
 
 
 def test_a_large_payload_is_not_copied():

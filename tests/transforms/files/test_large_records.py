@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
+from fastcrc import crc64
 
-from transforms.files.assemble import BLOCK_BYTES, split_blocks
+from transforms.files.assemble import BLOCK_BYTES, assemble, pack, split_blocks
+from transforms.files.formats import make_format
 from transforms.files.records import Records
+from transforms.files.roll import FinishedFile, OpenFile
 
 SIZES = [
     pytest.param([70_000] * 9, id="large"),
@@ -57,3 +60,19 @@ def test_blocks_do_not_depend_on_pieces(sizes, pieces):
     assert [(bytes(block), count) for block, count in complete] == [(b"".join(each), len(each)) for each in wanted]
     assert (b"" if rest is None else bytes(rest.data)) == b"".join(left)
     assert (0 if rest is None else len(rest)) == len(left)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("header", [b"", b"HEADER"])
+@pytest.mark.parametrize("format_and_codec", [("jsonl", "none"), ("jsonl", "gzip"), ("avro", "null")])
+def test_both_checksums_are_those_of_the_bytes(sizes, header, format_and_codec):
+    """Also where both are of the same bytes, and one is taken for the other."""
+    made, found = records(sizes)
+    file_format, _ = make_format(*format_and_codec)
+    half = len(made) // 2
+    file = OpenFile(0, "", header, found.position(0), found.position(-1))
+    part, rest = pack(file, [found.slice(0, half)], file_format, map)
+    body = assemble(FinishedFile(file, [*rest, found.slice(half, len(made))]), file_format)
+    content = (b"" if part is None else bytes(part.content)) + bytes(body.tail)
+    assert body.crc == crc64.xz(content)
+    assert body.records_crc == crc64.xz(b"".join(made))
