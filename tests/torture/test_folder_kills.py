@@ -53,7 +53,7 @@ def test_killed_runs_leave_no_half_file_and_complete_what_they_began(broker, top
                 while run.poll() is None and not hidden(below):
                     assert time.monotonic() < deadline, "the run was to come further"
                     time.sleep(0.005)
-                time.sleep(source.choice([0, source.uniform(0, 0.7)]))
+                time.sleep(source.choice([0, source.uniform(0, 2.5)]))
             finally:
                 run.kill()
                 output = run.communicate()
