@@ -102,12 +102,12 @@ def direct_file(path: Path) -> Iterator[DirectFile]:
 
 
 def write_directly(path: Path, offset: int, data: Piece | Pieces, *, flush: bool) -> None:
-    """Write bytes of a file, which is made if it is not there, from ``offset`` on: a multiple of ``ALIGNED``.
+    """Write bytes of a file that is there from ``offset`` on: a multiple of ``ALIGNED``.
 
     Unless their number is one too, they must be the file's last. ``flush``: all of the file is on the disk then. Raises
     OSError. One for each thread at a time.
     """
-    with _opened(path, os.O_WRONLY | os.O_CREAT) as descriptor:
+    with _opened(path, os.O_WRONLY) as descriptor:
         os.lseek(descriptor, offset, os.SEEK_SET)
         file = DirectFile(descriptor, _buffers.write, offset)
         file.write(data)

@@ -108,25 +108,32 @@ class FolderStore:
             with self._explained(key):
                 self._path(key).unlink(missing_ok=True)
 
-    def growing(self, key: str) -> str:
-        """A new hidden name beside that of ``key``, for a file of this process that grows until its key is known."""
-        return f"{self._path(key).parent.relative_to(self._folder)}/{_partial_name()}"
+    def begin_growing(self, key: str) -> str:
+        """Make an empty file of this process beside ``key``, which grows until its own key is known; gives its name.
+
+        The file is hidden. Left alone, it is removed by a listing once this process has ended.
+        """
+        with self._explained(key):
+            path = self._path(key).with_name(_partial_name())
+            self._make_folder(path.parent)
+            path.touch(exist_ok=False)
+            return str(path.relative_to(self._folder))
 
     def grow(self, hidden: str, offset: int, body: Body) -> None:
-        """Write bytes of a growing file, not flushed yet; where and how many is as ``write_directly`` wants it.
-
-        Left alone, the file is removed by a listing once this process has ended.
-        """
+        """Write bytes of a growing file, not flushed yet; where and how many is as ``write_directly`` wants it."""
         with self._explained(hidden):
-            path = self._folder / hidden
-            self._make_folder(path.parent)
-            write_directly(path, offset, body, flush=False)
+            write_directly(self._folder / hidden, offset, body, flush=False)
 
     def finish_growing(self, hidden: str, key: str, offset: int, tail: Body) -> bool:
-        """Make an object of a growing file and a tail; the result is that of ``put``."""
+        """Make an object of a growing file of ``offset`` bytes and a tail; the result is that of ``put``."""
         path = self._folder / hidden
-        with self._explained(key):
+        with self._explained(hidden):
             try:
+                if path.stat().st_size != offset:
+                    raise DestinationError(
+                        f"{self._folder}/{key} was not written: {path} has {path.stat().st_size} bytes instead of "
+                        f"{offset}. Check the disk; does anything else write under _spool/?"
+                    )
                 write_directly(path, offset, tail, flush=True)
                 self._make_folder(self._path(key).parent)
                 return self._link(path, key)

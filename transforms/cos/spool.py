@@ -85,7 +85,7 @@ class GrowingFiles:
         if file.parts:
             return file.parts[0]
         beside = self._layout.part(partition, file.lane, file.window, file.first, 0, self._format)
-        return self._store.growing(beside)
+        return self._store.begin_growing(beside)
 
     def keep(self, name: str, part: Part) -> None:
         """See ``Spool``."""

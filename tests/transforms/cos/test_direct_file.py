@@ -49,6 +49,7 @@ def test_a_file_holds_pieces_one_behind_the_other(place):
 @pytest.mark.parametrize("tail", SIZES)
 def test_a_file_grows_from_aligned_places_in_any_order(place, tail):
     content = os.urandom(3 * MIB + 4096 + tail)
+    (place / "file").touch()
     for begin, end in [(MIB, 2 * MIB + 4096), (0, MIB), (2 * MIB + 4096, 3 * MIB + 4096)]:
         write_directly(place / "file", begin, content[begin:end], flush=False)
     write_directly(place / "file", 3 * MIB + 4096, content[3 * MIB + 4096 :], flush=True)

@@ -135,6 +135,24 @@ def test_the_next_run_removes_the_growing_file_of_a_killed_one(tmp_path):
     assert files(tmp_path) == []
 
 
+def test_a_growing_file_that_was_deleted_is_not_made_again_with_a_hole(growing, tmp_path):
+    file = keep(growing)
+    (tmp_path / file.parts[0]).unlink()
+    with pytest.raises(DestinationError, match="is not there"):
+        growing.keep(file.parts[0], Part(ENDS[-1], Pieces(b"x" * 4096)))
+    with pytest.raises(DestinationError, match="is not there"):
+        growing.join(KEY, body(file), META)
+    assert files(tmp_path) == []
+
+
+def test_a_growing_file_of_another_size_does_not_become_an_object(growing, tmp_path):
+    file = keep(growing)
+    os.truncate(tmp_path / file.parts[0], 4096)
+    with pytest.raises(DestinationError, match=f"has 4096 bytes instead of {ENDS[-1]}. Check the disk"):
+        growing.join(KEY, body(file), META)
+    assert files(tmp_path) == []
+
+
 def test_what_the_file_system_refuses_is_said_plainly_and_leaves_nothing(growing, tmp_path, monkeypatch):
     file = keep(growing)
 
