@@ -139,7 +139,9 @@ class Folder(_Kept):
         return [f"--destination=file://{self.path}/"]
 
     def everything(self) -> list[str]:
-        return sorted(str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file())
+        # Not Path.rglob, which fails where a folder vanishes while it looks, as a job makes and removes one.
+        found = (Path(folder, name) for folder, _, names in os.walk(self.path) for name in names)
+        return sorted(str(path.relative_to(self.path)) for path in found)
 
     def read(self, key: str) -> bytes:
         return (self.path / key).read_bytes()
