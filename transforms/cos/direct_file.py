@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from transforms.files.assemble import PART_MULTIPLE
 from transforms.files.pieces import Piece, Pieces, pieces_of
 
-#: What the system wants addresses, offsets and sizes to be multiples of is 512 bytes or the disk's sector, which is no
-#: larger than a page. [open(2), O_DIRECT]
-ALIGNED = 4096
+#: A page: what the system wants addresses, offsets and sizes to be multiples of is 512 bytes or the disk's sector,
+#: which is no larger. [open(2), O_DIRECT] Parts of a growing file are such multiples for its sake.
+_ALIGNED = PART_MULTIPLE
 _BUFFER_BYTES = 1 << 20
 #: Below it the cache is as good.
 _SMALL = 64 * 1024
@@ -66,7 +67,7 @@ class DirectFile:
         if self._size < _SMALL:
             self._write(self._used)
         elif self._used:
-            missing = -self._used % ALIGNED
+            missing = -self._used % _ALIGNED
             padded = self._used + missing
             self._buffer[self._used : padded] = bytes(missing)
             self._write(padded)
@@ -102,7 +103,7 @@ def direct_file(path: Path) -> Iterator[DirectFile]:
 
 
 def write_directly(path: Path, offset: int, data: Piece | Pieces, *, flush: bool) -> None:
-    """Write bytes of a file that is there from ``offset`` on: a multiple of ``ALIGNED``.
+    """Write bytes of a file that is there from ``offset`` on: a multiple of ``PART_MULTIPLE``.
 
     Unless their number is one too, they must be the file's last. ``flush``: all of the file is on the disk then. Raises
     OSError. One for each thread at a time.
@@ -134,7 +135,7 @@ def read_directly(path: Path) -> Iterator[memoryview]:
             if not count:
                 return
             yield memoryview(_buffers.read)[:count]
-            if count % ALIGNED:
+            if count % _ALIGNED:
                 # The end of the file; or a file system that gives less, where the next place suits nobody.
                 direct = _set_direct(descriptor, on=False)
 

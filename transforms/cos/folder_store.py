@@ -114,8 +114,7 @@ class FolderStore:
         The file is hidden. Left alone, it is removed by a listing once this process has ended.
         """
         with self._explained(key):
-            path = self._path(key).with_name(_partial_name())
-            self._make_folder(path.parent)
+            path = self._new_partial(self._path(key))
             path.touch(exist_ok=False)
             return str(path.relative_to(self._folder))
 
@@ -188,14 +187,18 @@ class FolderStore:
     @contextmanager
     def _written(self, path: Path, write: Callable[[DirectFile], object]) -> Iterator[Path]:
         """Give a flushed file beside ``path`` under a hidden name, and remove that name at the end."""
-        self._make_folder(path.parent)
-        partial = path.with_name(_partial_name())
+        partial = self._new_partial(path)
         try:
             with direct_file(partial) as file:
                 write(file)
             yield partial
         finally:
             partial.unlink(missing_ok=True)
+
+    def _new_partial(self, path: Path) -> Path:
+        """A hidden name beside ``path``, in a folder that is there."""
+        self._make_folder(path.parent)
+        return path.with_name(f".partial-{_HOST}-{os.getpid()}-{_LIFE}-{uuid.uuid4().hex}")
 
     def _make_folder(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -259,10 +262,6 @@ def _explain(error: OSError, folder: Path, what: str) -> BackupError:
     }
     default = f"{where} cannot be read or written: {error.strerror or error}."
     return DestinationError(sentences.get(error.errno or 0, default))
-
-
-def _partial_name() -> str:
-    return f".partial-{_HOST}-{os.getpid()}-{_LIFE}-{uuid.uuid4().hex}"
 
 
 def _flush_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of the COS store write, and how."""
+"""What the tests of the stores write, and how; and what is there then."""
 
 from __future__ import annotations
 
@@ -18,3 +18,8 @@ def join(store, parts, tail=b"the tail", metadata=META, key=KEY):
 
 def uploads(server):
     return [upload.key for upload in server.disk.uploads(TEST_BUCKET, "")]
+
+
+def files(folder):
+    """Every file below the folder, hidden ones too."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

@@ -13,6 +13,7 @@ from fastcrc import crc64
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.transforms.cos.joining import files
 from transforms.cos import folder_store
 from transforms.cos.folder_store import FolderStore
 from transforms.errors import AccessError, DestinationError, ObjectConflictError
@@ -29,11 +30,6 @@ def folder(tmp_path):
 @pytest.fixture
 def store(folder):
     return FolderStore(folder)
-
-
-def files(folder):
-    """Every file below the folder, hidden ones too."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def test_an_object_is_a_file_and_nothing_else_is_left(store, folder):
