@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from tests.pipelines.reading_back import (
 from transforms.files.naming import parse_name
 from transforms.pulsar.positions import Position
 from transforms.pulsar.protobuf import Fields
+from transforms.pulsar.wire import ServerRefusal
 from transforms.testing.cos_disk import Stored
 from transforms.testing.cos_server import TEST_BUCKET
 from transforms.testing.pulsar_admin import AdminError, PulsarAdmin
@@ -99,7 +101,7 @@ class Backlog:
             payloads = self._payloads(messages, 0, 400)
             time_ms = int(time.time() * 1000) - behind
             batch = [Message(payload, publish_time=time_ms) for payload in payloads]
-            sent = send_raw(service_url, partition, batch, batch=True)
+            sent = taken(partial(send_raw, service_url, partition, batch, batch=True))
             self.sent[partition] += [
                 Sent(each.position, each.position, zlib.crc32(each.message.payload or b"")) for each in sent
             ]
@@ -389,6 +391,21 @@ def asked(question: Callable[[], Any], *, timeout: float = 30) -> Any:
             return question()
         except (AdminError, OSError):
             if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def taken(send: Callable[[], Any], *, timeout: float = 30) -> Any:
+    """Receipts for one entry. A topic that moves refuses it before it is written, and clients send it again, too.
+
+    It says so with 6 (ServiceNotReady in PulsarApi.proto) before there is a producer, and behind that with a sentence.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return send()
+        except ServerRefusal as refusal:
+            if (refusal.code != 6 and refusal.sentence != "fenced") or time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
 

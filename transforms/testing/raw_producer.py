@@ -17,7 +17,7 @@ import fastcrc
 
 from transforms.pulsar.positions import Position
 from transforms.pulsar.protobuf import Fields, encode
-from transforms.pulsar.wire import Connection, Kind, connect
+from transforms.pulsar.wire import TIMEOUT, Connection, Kind, ServerRefusal, connect
 
 _MAGIC = 0x0E01
 _PRODUCER_ID = 1
@@ -86,9 +86,13 @@ def send_raw(
 
 def _send(connection: Connection, sequence: int, count: int, content: bytes) -> tuple[int, int]:
     tail = struct.pack(">HI", _MAGIC, fastcrc.crc32.iscsi(content)) + content
-    answer = connection.request(Kind.SEND, {1: _PRODUCER_ID, 2: sequence, 3: count}, tail)
-    if not (receipt := answer.strings(3)):
-        raise RuntimeError(f"The broker did not take a message: {answer.text(4)!r}.")
+    connection.send(Kind.SEND, {1: _PRODUCER_ID, 2: sequence, 3: count}, tail)
+    kind, answer, _ = connection.answer(time.monotonic() + TIMEOUT)
+    if kind == Kind.SEND_ERROR:
+        raise ServerRefusal(answer.number(3), answer.text(4))
+    if kind != Kind.SEND_RECEIPT:
+        raise RuntimeError(f"The broker answers with command {kind}: it may have taken the message, or not.")
+    receipt = answer.strings(3)
     identifier = Fields(receipt[0])
     return identifier.number(1), identifier.number(2)
 
