@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipelines.backup import main
+from tests.transforms.cos.joining import files
 from transforms.testing.cos_server import TEST_BUCKET, TEST_SECRET_ID, TEST_SECRET_KEY, CosServer
 from transforms.testing.pulsar_standalone import PulsarStandalone
 
@@ -139,9 +140,7 @@ class Folder(_Kept):
         return [f"--destination=file://{self.path}/"]
 
     def everything(self) -> list[str]:
-        # Not Path.rglob, which fails where a folder vanishes while it looks, as a job makes and removes one.
-        found = (Path(folder, name) for folder, _, names in os.walk(self.path) for name in names)
-        return sorted(str(path.relative_to(self.path)) for path in found)
+        return files(self.path)
 
     def read(self, key: str) -> bytes:
         return (self.path / key).read_bytes()

@@ -36,6 +36,7 @@ from tests.pipelines.reading_back import (
     unnamed,
 )
 from transforms.files.naming import parse_name
+from transforms.pulsar.ends import NOT_READY
 from transforms.pulsar.positions import Position
 from transforms.pulsar.protobuf import Fields
 from transforms.pulsar.wire import ServerRefusal
@@ -385,27 +386,28 @@ class Attempt:
 
 def asked(question: Callable[[], Any], *, timeout: float = 30) -> Any:
     """The answer of an admin interface whose topics are being loaded."""
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            return question()
-        except (AdminError, OSError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+    return _once_loaded(question, lambda error: isinstance(error, AdminError | OSError), timeout)
 
 
 def taken(send: Callable[[], Any], *, timeout: float = 30) -> Any:
     """Receipts for one entry. A topic that moves refuses it before it is written, and clients send it again, too.
 
-    It says so with 6 (ServiceNotReady in PulsarApi.proto) before there is a producer, and behind that with a sentence.
+    It says so by a code before there is a producer, and behind that by a sentence.
     """
+
+    def is_refused_unwritten(error: Exception) -> bool:
+        return isinstance(error, ServerRefusal) and (error.code == NOT_READY or error.sentence == "fenced")
+
+    return _once_loaded(send, is_refused_unwritten, timeout)
+
+
+def _once_loaded(ask: Callable[[], Any], is_loading: Callable[[Exception], bool], timeout: float) -> Any:
     deadline = time.monotonic() + timeout
     while True:
         try:
-            return send()
-        except ServerRefusal as refusal:
-            if (refusal.code != 6 and refusal.sentence != "fenced") or time.monotonic() > deadline:
+            return ask()
+        except Exception as error:
+            if not is_loading(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
 

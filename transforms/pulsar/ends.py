@@ -26,7 +26,7 @@ from transforms.pulsar.reach import Tls
 CONSUMER = 1
 _LATEST, _EARLIEST = 0, 1
 # Of the enum ServerError.
-_METADATA, _UNAUTHENTICATED, _UNAUTHORIZED, CONSUMER_BUSY, _NOT_READY = 1, 3, 4, 5, 6
+_METADATA, _UNAUTHENTICATED, _UNAUTHORIZED, CONSUMER_BUSY, NOT_READY = 1, 3, 4, 5, 6
 _TOPIC_NOT_FOUND, SUBSCRIPTION_NOT_FOUND, _TOO_MANY_REQUESTS, NOT_ALLOWED = 11, 12, 14, 22
 _REDIRECT, _CONNECT = 0, 1
 _EXCLUSIVE = 0
@@ -246,9 +246,9 @@ def _refused(refusal: wire.ServerRefusal, partition: TopicPartition, subscriptio
             )
         case code if code == SUBSCRIPTION_NOT_FOUND:
             return forbidden(partition, subscription)
-        case code if code == _NOT_READY and "listener" in refusal.sentence:
+        case code if code == NOT_READY and "listener" in refusal.sentence:
             return no_such_listener(partition.name, refusal.sentence)
-        case code if code in (_NOT_READY, _TOO_MANY_REQUESTS) or moves:
+        case code if code in (NOT_READY, _TOO_MANY_REQUESTS) or moves:
             return NotReadyError(f"{partition.name}: the broker is not ready for it {said}. Try again in a moment.")
     if refusal.code == NOT_ALLOWED and "NonDurable" in refusal.sentence:
         # Of our own question, which the broker has not yet forgotten, or of a stranger.

@@ -92,8 +92,7 @@ def _send(connection: Connection, sequence: int, count: int, content: bytes) -> 
         raise ServerRefusal(answer.number(3), answer.text(4))
     if kind != Kind.SEND_RECEIPT:
         raise RuntimeError(f"The broker answers with command {kind}: it may have taken the message, or not.")
-    receipt = answer.strings(3)
-    identifier = Fields(receipt[0])
+    identifier = Fields(answer.strings(3)[0])
     return identifier.number(1), identifier.number(2)
 
 

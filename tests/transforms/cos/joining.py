@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from fastcrc import crc64
 
 from transforms.testing.cos_server import TEST_BUCKET
@@ -22,4 +25,6 @@ def uploads(server):
 
 def files(folder):
     """Every file below the folder, hidden ones too."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    # Not Path.rglob, which fails where a folder vanishes while it looks, as a job makes and removes one.
+    found = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+    return sorted(str(path.relative_to(folder)) for path in found)
