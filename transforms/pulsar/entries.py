@@ -14,15 +14,14 @@ from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.ends import entry_of, explained, owner
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
-from transforms.pulsar.protobuf import Fields, ProtocolError, encode
+from transforms.pulsar.protobuf import Fields, encode
+from transforms.pulsar.stored_messages import head_of, place_of
 
 _CONSUMER = 1
 _EARLIEST = 1
 #: Seconds without an entry after which the broker is asked whether any will come; and how many subscriptions in a row
 #: must be told that none will.
 _SILENCE, _LOOKS = 0.25, 2
-#: What may stand before the metadata: the broker's own metadata, with its size; a checksum of 4 bytes.
-_BROKER_METADATA, _CHECKSUM = b"\x0e\x02", b"\x0e\x01"
 # Fields of MessageMetadata in PulsarApi.proto.
 _PUBLISH_TIME, _BATCH_SIZE, _MARKER, _TRANSACTION, _UUID, _CHUNKS, _CHUNK = 3, 11, 20, 22, 26, 27, 29
 
@@ -46,7 +45,8 @@ class StoredEntry:
 
 def first_entry(connection: PulsarConnection, partition: TopicPartition) -> Position | None:
     """The first entry that the broker still holds; None where it holds none. Raises SourceError and AccessError."""
-    with _subscribed(connection, partition, {13: _EARLIEST}) as held:
+    with subscribed(connection, partition, {13: _EARLIEST}) as held:
+        held.look()
         if held.last is None or held.last.entry < 0:
             return None
         found = held.next()
@@ -79,12 +79,9 @@ def _look(
     connection: PulsarConnection, partition: TopicPartition, start: Position, stop: Position | None
 ) -> tuple[list[StoredEntry], Position, bool]:
     """Entries, the position behind them, and whether the broker gave out nothing more although there is."""
-    # Whether a start id means "from it on" or "behind it" is left to the broker, so the one before is given, and what
-    # comes too early is left out. Before entry 0 there is none; Pulsar begins with the entry of an id inside a batch.
-    ledger = max(start.ledger, 0)
-    before = encode({1: ledger, 2: start.entry - 1} if start.entry > 0 else {1: ledger, 2: 0, 4: 0})
     found: list[StoredEntry] = []
-    with _subscribed(connection, partition, {9: before}) as held:
+    with subscribed(connection, partition, beginning(start)) as held:
+        held.look()
         at, permits = start, 1
         while held.last is not None and at <= held.last and (stop is None or at < stop):
             given = held.next(permits)
@@ -102,47 +99,78 @@ def _look(
     return found, at, False
 
 
+def beginning(start: Position) -> Mapping[int, int | str | bytes]:
+    """Fields of SUBSCRIBE with which what is given out begins with the entry of ``start``, or somewhat before."""
+    # Whether a start id means "from it on" or "behind it" is left to the broker, so the one before is given, and what
+    # comes too early is left out. Before entry 0 there is none; Pulsar begins with the entry of an id inside a batch.
+    ledger = max(start.ledger, 0)
+    return {9: encode({1: ledger, 2: start.entry - 1} if start.entry > 0 else {1: ledger, 2: 0, 4: 0})}
+
+
 @contextmanager
-def _subscribed(
+def subscribed(
     connection: PulsarConnection, partition: TopicPartition, begin: Mapping[int, int | str | bytes]
-) -> Iterator[_Subscription]:
-    """A subscription that nobody remembers, at ``begin`` (fields of SUBSCRIBE)."""
+) -> Iterator[EntrySubscription]:
+    """A subscription that nobody remembers, at ``begin`` (fields of SUBSCRIBE). Raises SourceError and AccessError."""
     with explained(partition), owner(connection, partition) as broker:
         name = f"tdmq-backup-{uuid.uuid4().hex}"
         exclusive = durable = create_topic = 0
         asked = {1: partition.name, 2: name, 3: exclusive, 4: _CONSUMER, 5: 1, 8: durable, 15: create_topic, **begin}
         broker.request(wire.Kind.SUBSCRIBE, asked)
-        yield _Subscription(broker)
+        yield EntrySubscription(broker)
 
 
-class _Subscription:
+class EntrySubscription:
     """Gives out entries one by one, and knows which ones the broker passes over: markers, and what was aborted."""
 
     def __init__(self, broker: wire.Connection) -> None:
         self._broker = broker
-        self._came: deque[tuple[Position, bytes]] = deque()
+        self._came: deque[tuple[Position, bytes | memoryview]] = deque()
         self._given: Position | None = None
-        self.last, marked = self._ends()
-        """The last entry there is."""
-        self.behind_marked = None if marked is None else marked.next_entry()
-        """The first entry that is not acknowledged, before any was given out; None where the broker does not tell."""
+        self.last: Position | None = None
+        """The last entry that there was at the last look; None where the broker does not tell."""
+        self.behind_marked: Position | None = None
+        """The first entry that was not acknowledged then; None where the broker does not tell."""
 
-    def next(self, permits: int = 1) -> tuple[Position, bytes] | None:
-        """The next entry; None where the broker passed over all up to the last one. Raises TimeoutError."""
-        self._broker.send(wire.Kind.FLOW, {1: _CONSUMER, 2: permits})
-        deadline = time.monotonic() + wire.TIMEOUT
-        while not self._came:
-            frame = self._broker.arriving(_SILENCE)
+    def look(self) -> None:
+        """Ask for the last entry. Raises TimeoutError."""
+        self.last, marked = self._ends()
+        self.behind_marked = None if marked is None else marked.next_entry()
+
+    def permit(self, messages: int) -> None:
+        """Have the broker give out so many more; the batch that holds the last of them comes whole."""
+        self._broker.send(wire.Kind.FLOW, {1: _CONSUMER, 2: messages})
+
+    def arrived(self, patience: float) -> tuple[Position, bytes | memoryview] | None:
+        """The next entry of those that are permitted; None where none begins to come within so many seconds.
+
+        What it holds is valid until the next call.
+        """
+        if not self._came:
+            frame = self._broker.arriving(patience)
             if frame is not None:
                 self._take(*frame)
-            elif self._has_passed_the_last() and not self._came:
-                return None
-            elif time.monotonic() > deadline and not self._came:
-                raise TimeoutError
-        self._given, content = self._came.popleft()
-        return self._given, content
+                self._came.extend((place_of(fields), content) for fields, content in self._broker.messages_here())
+        if not self._came:
+            return None
+        found = self._came.popleft()
+        self._given = found[0]
+        return found
 
-    def _has_passed_the_last(self) -> bool:
+    def next(self, permits: int = 1) -> tuple[Position, bytes | memoryview] | None:
+        """The next entry; None where the broker passed over all up to the last one. Raises TimeoutError."""
+        self.permit(permits)
+        deadline = time.monotonic() + wire.TIMEOUT
+        while True:
+            found = self.arrived(_SILENCE)
+            if found is not None:
+                return found
+            if self.has_passed_the_last() and not self._came:
+                return None
+            if time.monotonic() > deadline and not self._came:
+                raise TimeoutError
+
+    def has_passed_the_last(self) -> bool:
         """Whether all is acknowledged up to the last entry: by us what was given out, and by the broker the rest.
 
         It acknowledges by itself what it gives out to nobody. [measured with 4.0.8]
@@ -161,25 +189,17 @@ class _Subscription:
             kind, fields, content = self._broker.answer(deadline)
             if kind == wire.Kind.GET_LAST_MESSAGE_ID_RESPONSE:
                 return entry_of(fields, 1), entry_of(fields, 3)
-            self._take(kind, fields, content)
+            self._take(kind, fields, bytes(content))
 
-    def _take(self, kind: int, fields: Fields, content: bytes) -> None:
+    def _take(self, kind: int, fields: Fields, content: bytes | memoryview) -> None:
         if kind == wire.Kind.CLOSE_CONSUMER:
             raise ConnectionAbortedError  # the topic moves
         if kind == wire.Kind.MESSAGE:
-            position = entry_of(fields, 2)
-            if position is None:
-                raise ProtocolError
-            self._came.append((position, content))
+            self._came.append((place_of(fields.data), content))
 
 
-def _entry(position: Position, content: bytes) -> StoredEntry:
-    at = 0
-    if content.startswith(_BROKER_METADATA):
-        at = 6 + _size(content, 2)
-    if content.startswith(_CHECKSUM, at):
-        at += 6
-    metadata = Fields(content[at + 4 : at + 4 + _size(content, at)])
+def _entry(position: Position, content: bytes | memoryview) -> StoredEntry:
+    metadata = Fields(head_of(content)[0])
     return StoredEntry(
         position,
         publish_time=metadata.number(_PUBLISH_TIME),
@@ -189,9 +209,3 @@ def _entry(position: Position, content: bytes) -> StoredEntry:
         messages=max(metadata.number(_BATCH_SIZE), 1),
         silent=bool(metadata.number(_MARKER) or metadata.number(_TRANSACTION)),
     )
-
-
-def _size(content: bytes, at: int) -> int:
-    if len(content) < at + 4:
-        raise ProtocolError
-    return int.from_bytes(content[at : at + 4], "big")

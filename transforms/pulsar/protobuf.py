@@ -6,6 +6,8 @@ Source: protobuf's "Encoding" page.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 
 class ProtocolError(Exception):
     """What came is not what the protocol says."""
@@ -15,7 +17,13 @@ class Fields:
     """The fields of one protobuf message, by number. Unknown ones are kept, absent ones have protobuf's defaults."""
 
     def __init__(self, data: bytes) -> None:
-        self._values: dict[int, list[int | bytes]] = {}
+        """Raises ProtocolError once a field is asked for."""
+        self.data = data
+
+    @cached_property
+    def _values(self) -> dict[int, list[int | bytes]]:
+        data = self.data
+        values: dict[int, list[int | bytes]] = {}
         at = 0
         while at < len(data):
             tag, at = _read_varint(data, at)
@@ -31,7 +39,8 @@ class Fields:
                 value, at = data[at : at + width], at + width
             if at > len(data):
                 raise ProtocolError
-            self._values.setdefault(tag >> 3, []).append(value)
+            values.setdefault(tag >> 3, []).append(value)
+        return values
 
     def number(self, field: int) -> int:
         """Return an integer field, 0 where it is absent."""
@@ -71,6 +80,8 @@ def varint(value: int) -> bytes:
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    if at < len(data) and data[at] < 0x80:  # noqa: PLR2004 - as below; most are as short
+        return data[at], at + 1
     value = shift = 0
     for index in range(at, min(at + 10, len(data))):
         value |= (data[index] & 0x7F) << shift

@@ -18,6 +18,7 @@ import socket
 import ssl
 import struct
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from urllib.parse import urlsplit
 
@@ -32,9 +33,18 @@ _PROTOCOL_VERSION = 19
 #: A list of topics is one frame. Above that it is no Pulsar: "HTTP" read as a size is 1.2 GB.
 _MAX_FRAME = 256 << 20
 _SIZE = 4
+_HEAD = struct.Struct(">II")
+#: Bytes that are asked of the system at once. Frames may be small and many; a larger one has a buffer for itself.
+_AT_ONCE = 64 << 10
+#: How the command of a message begins: its type, and the tag of the field of that number. Then comes the field's size,
+#: as a rule in one byte.
+_MESSAGE = b"\x08\x09\x4a"
+_MESSAGE_HEAD = len(_MESSAGE) + 1
 #: Seconds for finding a host and being let in; less than for a request, which may have to load a topic.
 CONNECT_TIMEOUT = 5.0
 TIMEOUT = 8.0
+#: Seconds for all of a frame that has begun to come without being asked for: the line may be slow.
+_FRAME_TIMEOUT = 30.0
 _AUTHENTICATION_ERROR, _AUTHORIZATION_ERROR = 3, 4
 
 
@@ -215,6 +225,13 @@ class Connection:
     def __init__(self, connected: socket.socket, timeout: float) -> None:
         self._socket = connected
         self._timeout = timeout
+        # Not select(), which takes no file descriptor above 1,023.
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(connected, selectors.EVENT_READ)
+        self._rest, self._at = b"", 0
+        """What has come beyond what was asked for, and up to where of it was given out."""
+        self._large = bytearray()
+        """The last frame that was larger than what is asked for at once; kept, for new memory is dear."""
 
     def __enter__(self) -> Connection:
         return self
@@ -226,6 +243,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection; the broker ends what hangs on it."""
+        self._selector.close()
         self._socket.close()
 
     def request(self, kind: Kind, fields: dict[int, int | str | bytes], tail: bytes = b"") -> Fields:
@@ -237,28 +255,43 @@ class Connection:
         self.send(kind, fields, tail)
         return self.answer(time.monotonic() + self._timeout)[1]
 
-    def answer(self, deadline: float) -> tuple[int, Fields, bytes]:
-        """Wait for what the broker sends next: its kind, its fields, and the tail. Raises as ``request`` does."""
+    def answer(self, deadline: float) -> tuple[int, Fields, bytes | memoryview]:
+        """Wait for what the broker sends next: its kind, its fields, and the tail. Raises as ``request`` does.
+
+        A tail that is a view is valid until the next call.
+        """
         while True:
             found = self._taken(deadline)
             if found is not None:
                 return found
 
-    def arriving(self, patience: float) -> tuple[int, Fields, bytes] | None:
+    def arriving(self, patience: float) -> tuple[int, Fields, bytes | memoryview] | None:
         """What the broker sends next, as ``answer`` gives it.
 
         None where nothing begins to come within ``patience`` seconds, or no more than a ping.
         """
-        decrypted = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
-        if not decrypted:
-            # Not select(), which takes no file descriptor above 1,023.
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._socket, selectors.EVENT_READ)
-                if not selector.select(patience):
-                    return None
-        return self._taken(time.monotonic() + self._timeout)
+        if self._at >= len(self._rest):
+            decrypted = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
+            if not decrypted and not self._selector.select(patience):
+                return None
+        return self._taken(time.monotonic() + max(self._timeout, _FRAME_TIMEOUT))
 
-    def _taken(self, deadline: float) -> tuple[int, Fields, bytes] | None:
+    def messages_here(self) -> Iterator[tuple[bytes, bytes]]:
+        """Those of the next frames that are messages and have come whole already: the fields of each, and its tail."""
+        rest, read = self._rest, _HEAD.unpack_from
+        last = len(rest) - _HEAD.size
+        while self._at <= last:
+            size, command_size = read(rest, self._at)
+            begin, end = self._at + _HEAD.size, self._at + _SIZE + size
+            fields_at, tail_at = begin + _MESSAGE_HEAD, begin + command_size
+            if end > len(rest) or tail_at > end or not rest.startswith(_MESSAGE, begin):
+                return
+            if rest[fields_at - 1] != tail_at - fields_at:
+                return
+            self._at = end
+            yield rest[fields_at:tail_at], rest[tail_at:end]
+
+    def _taken(self, deadline: float) -> tuple[int, Fields, bytes | memoryview] | None:
         answered, answer, tail = self._receive(deadline)
         if answered == Kind.PING:
             self.send(Kind.PONG, {})
@@ -276,30 +309,65 @@ class Connection:
         self._socket.settimeout(self._timeout)
         self._socket.sendall(struct.pack(">II", _SIZE + len(command) + len(tail), len(command)) + command + tail)
 
-    def _receive(self, deadline: float) -> tuple[int, Fields, bytes]:
-        (size,) = struct.unpack(">I", self._exactly(_SIZE, deadline))
-        if not _SIZE <= size <= _MAX_FRAME:
+    def _receive(self, deadline: float) -> tuple[int, Fields, bytes | memoryview]:
+        if len(self._rest) - self._at < _HEAD.size:
+            self._have(_HEAD.size, deadline)
+        size, command_size = _HEAD.unpack_from(self._rest, self._at)
+        if not _SIZE <= size <= _MAX_FRAME or command_size > size - _SIZE:
             raise ProtocolError(size.to_bytes(_SIZE, "big"))
-        frame = self._exactly(size, deadline)
-        (command_size,) = struct.unpack(">I", frame[:_SIZE])
-        command = Fields(frame[_SIZE : _SIZE + command_size])
-        kind = command.number(1)
-        fields = Fields(command.strings(kind)[0] if command.strings(kind) else b"")
-        return kind, fields, frame[_SIZE + command_size :]
+        size += _SIZE
+        frame: bytes | memoryview
+        if size > _AT_ONCE:
+            frame, at = self._in_large(size, deadline), 0
+        else:
+            if len(self._rest) - self._at < size:
+                self._have(size, deadline)
+            frame, at = self._rest, self._at
+            self._at += size
+        tail_at = at + _HEAD.size + command_size
+        return *_command(bytes(frame[at + _HEAD.size : tail_at])), frame[tail_at : at + size]
 
-    def _exactly(self, size: int, deadline: float) -> bytes:
-        parts = []
-        while size:
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                raise TimeoutError
-            self._socket.settimeout(remaining)
-            part = self._socket.recv(min(size, 1 << 20))
-            if not part:
+    def _have(self, size: int, deadline: float) -> None:
+        """Receive until there are so many bytes that were not given out."""
+        parts = [self._rest[self._at :]]
+        missing = size - len(parts[0])
+        while missing > 0:
+            self._wait_until(deadline)
+            parts.append(self._socket.recv(_AT_ONCE))
+            if not parts[-1]:
                 raise ConnectionAbortedError
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
+            missing -= len(parts[-1])
+        self._rest, self._at = b"".join(parts), 0
+
+    def _in_large(self, size: int, deadline: float) -> memoryview:
+        """The next frame, of so many bytes, in a buffer of its own."""
+        if len(self._large) < size:
+            self._large = bytearray(size)
+        frame = memoryview(self._large)[:size]
+        at = min(len(self._rest) - self._at, size)
+        frame[:at] = self._rest[self._at : self._at + at]
+        self._at += at
+        while at < size:
+            self._wait_until(deadline)
+            received = self._socket.recv_into(frame[at:])
+            if not received:
+                raise ConnectionAbortedError
+            at += received
+        return frame
+
+    def _wait_until(self, deadline: float) -> None:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        self._socket.settimeout(remaining)
+
+
+def _command(data: bytes) -> tuple[int, Fields]:
+    """The type of a command, and its fields."""
+    command = Fields(data)
+    kind = command.number(1)
+    found = command.strings(kind)
+    return kind, Fields(found[0] if found else b"")
 
 
 def _parse(service_url: str) -> tuple[str, list[tuple[str, int]]]:

@@ -5,7 +5,7 @@ import pytest
 from transforms.pulsar import wire
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.ends import NotReadyError
-from transforms.pulsar.entries import _subscribed, first_entry, stored_entries
+from transforms.pulsar.entries import first_entry, stored_entries, subscribed
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
 from transforms.pulsar.protobuf import encode
@@ -86,7 +86,8 @@ def test_what_the_broker_gives_out_to_nobody_is_not_waited_for(broker, topic, ki
 def test_a_topic_that_moves_while_it_is_read_is_to_be_asked_again(broker, stored, asked):
     connection, partition, places = stored
     start = {9: encode({1: places[-1].ledger, 2: places[-1].entry})}
-    with pytest.raises(NotReadyError), _subscribed(connection, partition, start) as held:
+    with pytest.raises(NotReadyError), subscribed(connection, partition, start) as held:
+        held.look()
         broker.admin.unload(partition.name)
         if asked:
             held._broker.request(wire.Kind.GET_LAST_MESSAGE_ID, {1: 1, 2: 3})  # takes what says that it is closed
