@@ -7,11 +7,14 @@ tests hold it against fastavro.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import repeat
-from operator import itemgetter
 from typing import Any, Final
 
 from transforms.files.avro import (
+    LOW_BYTES,
+    LOW_MASK,
+    LOW_SIZE,
     NULL,
     container_header,
     encode_long,
@@ -26,6 +29,7 @@ from transforms.files.columns import Column, RareError, encode_all, entries_of, 
 from transforms.files.envelope import LONG_LIMIT, envelope_schema
 from transforms.files.format import EncodedRecords
 from transforms.files.pieces import Body, are_large
+from transforms.pulsar.message_fields import Properties, fields_of
 from transforms.pulsar.messages import MessageBatch
 
 #: Lengths and batch indexes are nearly always below this.
@@ -34,10 +38,8 @@ _SMALL: Final = 4096
 _LONG: Final = [*map(encode_long, range(_SMALL)), encode_long(-1)]
 # The same behind the index of the second branch of ["null", T].
 _SOME_LONG: Final = [*map(encode_optional_long, range(_SMALL))]
-# The low two bytes of a positive long that goes on behind them, as the second branch of ["null", "long"].
-_LOW_SIZE: Final = 13
-_LOW_MASK: Final = (1 << _LOW_SIZE) - 1
-_LOW_BITS: Final = [bytes((2, low << 1 & 0x7F | 0x80, low >> 6 | 0x80)) for low in range(1 << _LOW_SIZE)]
+# The first two bytes of a long that is not negative, where others follow, as the second branch of ["null", "long"].
+_SOME_LOW_BYTES: Final = [_SOME_LONG[0][:1] + low for low in LOW_BYTES]
 
 _NO_ENCRYPTION_ALL_READABLE: Final = b"\x00\x00"
 
@@ -62,17 +64,16 @@ def encode_batch(batch: MessageBatch) -> list[Body]:
 
 def _encode_columns(batch: MessageBatch) -> list[Body]:
     messages, payloads = batch.messages, batch.columns.payloads
-    # The functions of the class, not the methods of each object: a method that is looked up is an object made.
-    kind = type(messages[0])
+    fields = fields_of(messages)
     heads, times, producers = _of_entries(batch)
     columns: list[Column] = [
         heads,
         [_LONG[index] if index < _SMALL else encode_long(index) for index in batch.columns.indexes],
         times,
-        *_events(list(map(kind.event_timestamp, messages))),
-        _optional_texts(list(map(kind.partition_key, messages))),
-        _optional_texts(list(map(kind.ordering_key, messages))),
-        *_maps(list(map(kind.properties, messages))),
+        *_events(fields.event_times),
+        _optional_texts(fields.keys),
+        _optional_texts(fields.ordering_keys),
+        *_maps(fields.properties),
         producers,
         [
             _SOME_LONG[size] if 0 < size < _SMALL else _length(size, message)
@@ -91,13 +92,16 @@ def _of_entries(batch: MessageBatch) -> tuple[list[bytes], list[bytes], list[byt
     times: list[bytes] = []
     producers: list[bytes] = []
     for message, run in entries_of(batch):
-        version = message.int_schema_version()
-        producer = encode_optional_text(message.producer_name() or None)
-        producer += encode_optional_long(version if version >= 0 else None)
+        producer = _producer(message.producer_name(), message.int_schema_version())
         heads += repeat(prefix + encode_long(run.ledger) + encode_long(run.entry), run.messages)
         times += repeat(encode_long(run.publish_time), run.messages)
         producers += repeat(producer, run.messages)
     return heads, times, producers
+
+
+@lru_cache(maxsize=1024)
+def _producer(name: str, version: int) -> bytes:
+    return encode_optional_text(name or None) + encode_optional_long(version if version >= 0 else None)
 
 
 def _events(times: list[int]) -> list[Column]:
@@ -106,21 +110,21 @@ def _events(times: list[int]) -> list[Column]:
         raise RareError
     if not latest:
         return [NULL]
-    high = latest >> _LOW_SIZE
-    if high and earliest >> _LOW_SIZE == high:
+    high = latest >> LOW_SIZE
+    if high and earliest >> LOW_SIZE == high:
         # Six bytes, of which the upper four change every eight seconds.
-        return [[_LOW_BITS[time & _LOW_MASK] for time in times], encode_optional_long(latest)[3:]]
+        return [[_SOME_LOW_BYTES[time & LOW_MASK] for time in times], encode_optional_long(latest)[3:]]
     highs = {0: b""}
     pieces: list[bytes] = []
     for time in times:
-        high = time >> _LOW_SIZE
+        high = time >> LOW_SIZE
         if not high:
             pieces.append(encode_optional_long(time or None))
             continue
         upper = highs.get(high)
         if upper is None:
             upper = highs[high] = encode_optional_long(time)[3:]
-        pieces.append(_LOW_BITS[time & _LOW_MASK] + upper)
+        pieces.append(_SOME_LOW_BYTES[time & LOW_MASK] + upper)
     return [pieces]
 
 
@@ -131,17 +135,14 @@ def _optional_texts(texts: list[str]) -> Column:
     return map(encoded.__getitem__, texts)
 
 
-def _maps(maps: list[dict[str, str]]) -> list[Column]:
-    """Encode maps by columns where all have the same names in the same order, as those of one application have."""
-    shapes = set(map(tuple, maps))
-    if len(shapes) > 1:
-        return [map(encode_map, maps)]
-    (names,) = shapes
-    if not names:
+def _maps(properties: Properties | list[dict[str, str]]) -> list[Column]:
+    if isinstance(properties, list):
+        return [map(encode_map, properties)]
+    if not properties.names:
         return [NULL]
-    columns: list[Column] = [encode_long(len(names))]
-    for name in names:
-        columns += (encode_text(name), *_texts(list(map(itemgetter(name), maps))))
+    columns: list[Column] = [encode_long(len(properties.names))]
+    for name, texts in zip(properties.names, properties.columns, strict=True):
+        columns += (encode_text(name), *_texts(texts))
     return [*columns, NULL]
 
 

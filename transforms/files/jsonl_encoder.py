@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from binascii import b2a_base64
-from functools import partial
+from functools import lru_cache, partial
 from itertools import repeat
 from typing import Final, Literal
 
@@ -14,6 +14,7 @@ from transforms.files.envelope import LONG_LIMIT
 from transforms.files.format import EncodedRecords
 from transforms.files.jsonl import encode_record, nested_json, payload_members
 from transforms.files.pieces import Body, Piece, Pieces, are_large
+from transforms.pulsar.message_fields import Properties, fields_of
 from transforms.pulsar.messages import ClientMessage, MessageBatch, PulsarMessage
 
 _NULL: Final = b"null"
@@ -49,21 +50,20 @@ def _encode_one(message: PulsarMessage, *, nest: bool) -> bytes:
 def _encode_columns(batch: MessageBatch, *, nest: bool) -> list[Body]:
     messages = batch.messages
     large = are_large(batch.columns.payloads)
-    # The functions of the class, not the methods of each object: a method that is looked up is an object made.
-    kind = type(messages[0])
+    fields = fields_of(messages)
     heads, times, producers = _of_entries(batch)
     try:
         columns: list[Column] = [
             heads,
             [b"%d" % index for index in batch.columns.indexes],
             times,
-            _events(list(map(kind.event_timestamp, messages))),
+            _events(fields.event_times),
             b',"key":',
-            _optional_texts(list(map(kind.partition_key, messages))),
+            _optional_texts(fields.keys),
             b',"ordering_key":',
-            _optional_texts(list(map(kind.ordering_key, messages))),
+            _optional_texts(fields.ordering_keys),
             b',"properties":',
-            list(map(orjson.dumps, map(kind.properties, messages))),
+            *_maps(fields.properties),
             producers,
             _contents(batch.columns.payloads, messages, nest=nest, large=large),
             b"}\n",
@@ -82,15 +82,18 @@ def _of_entries(batch: MessageBatch) -> tuple[list[bytes], list[bytes], list[byt
     times: list[bytes] = []
     producers: list[bytes] = []
     for message, run in entries_of(batch):
-        version = message.int_schema_version()
-        producer = orjson.dumps(
-            {"producer_name": message.producer_name() or None, "schema_version": version if version >= 0 else None}
-        )
+        producer = _producer(message.producer_name(), message.int_schema_version())
         head = b'%b,"ledger_id":%d,"entry_id":%d,"batch_index":' % (prefix, run.ledger, run.entry)
         heads += repeat(head, run.messages)
         times += repeat(b',"publish_time":%d,"event_time":' % run.publish_time, run.messages)
-        producers += repeat(b',%b,"payload":' % producer[1:-1], run.messages)
+        producers += repeat(producer, run.messages)
     return heads, times, producers
+
+
+@lru_cache(maxsize=1024)
+def _producer(name: str, version: int) -> bytes:
+    made = orjson.dumps({"producer_name": name or None, "schema_version": version if version >= 0 else None})
+    return b',%b,"payload":' % made[1:-1]
 
 
 def _events(times: list[int]) -> Column:
@@ -105,6 +108,15 @@ def _optional_texts(texts: list[str]) -> Column:
     if len(encoded) == 1:
         return encoded[texts[0]]
     return map(encoded.__getitem__, texts)
+
+
+def _maps(properties: Properties | list[dict[str, str]]) -> list[Column]:
+    if isinstance(properties, list):
+        return [list(map(orjson.dumps, properties))]
+    columns: list[Column] = []
+    for name, texts in zip(properties.names, properties.columns, strict=True):
+        columns += (b"%b%b:" % (b"," if columns else b"{", orjson.dumps(name)), list(map(orjson.dumps, texts)))
+    return [*columns, b"}"] if columns else [b"{}"]
 
 
 def _contents(payloads: list[bytes], messages: list[ClientMessage], *, nest: bool, large: bool) -> Column:

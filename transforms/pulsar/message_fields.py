@@ -1,0 +1,99 @@
+"""The fields of many messages at once, a column at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter, itemgetter
+from typing import Any, Final, TypeVar
+
+from transforms.pulsar.batch_layouts import EVENT_TIME, KEY, ORDERING_KEY, Shape, read_number
+from transforms.pulsar.messages import ClientMessage
+from transforms.pulsar.stored_messages import StoredMessage, named
+
+_T = TypeVar("_T")
+
+#: An event time has as many bytes in protobuf's encoding from 1971 on, of which the upper ones change in 16 seconds.
+_TIME_BYTES: Final = 6
+_LOW_BYTES: Final = 2
+
+
+@dataclass(slots=True)
+class Properties:
+    """Of messages that have the same names, in the order of names: the values of each."""
+
+    names: Sequence[str]
+    columns: Sequence[list[str]]
+
+
+@dataclass(slots=True)
+class MessageFields:
+    """What each message has of its own, beside its payload. The lists run in parallel to the messages."""
+
+    event_times: list[int]
+    """Milliseconds; 0 where a message has none."""
+    keys: list[str]
+    """Empty where it has none."""
+    ordering_keys: list[str]
+    properties: Properties | list[dict[str, str]]
+    """A list where not all have the same names."""
+
+
+def fields_of(messages: Sequence[ClientMessage]) -> MessageFields:
+    """The fields of some messages of one class, at least one. Raises UnicodeDecodeError where a text is not UTF-8."""
+    kind = type(messages[0])
+    if kind is StoredMessage:
+        shapes = set(map(attrgetter("shape"), messages))
+        (shape,) = shapes if len(shapes) == 1 else (None,)
+        if shape is not None:
+            return _of_rows(shape, list(zip(*map(attrgetter("row"), messages), strict=True)), len(messages))
+        return _of_metadata(list(map(StoredMessage.metadata, messages)))  # type: ignore[arg-type]
+    # The functions of the class, not the methods of each object: a method that is looked up is an object made.
+    return MessageFields(
+        list(map(kind.event_timestamp, messages)),
+        list(map(kind.partition_key, messages)),
+        list(map(kind.ordering_key, messages)),
+        _by_names(list(map(kind.properties, messages))),
+    )
+
+
+def _of_metadata(rows: Sequence[Any]) -> MessageFields:
+    return MessageFields(
+        [row.event_time for row in rows],
+        [row.partition_key.decode() for row in rows],
+        [row.ordering_key.decode() for row in rows],
+        _by_names([named(row.properties) for row in rows]),
+    )
+
+
+def _by_names(maps: list[dict[str, str]]) -> Properties | list[dict[str, str]]:
+    names = set(map(tuple, maps))
+    if len(names) > 1:
+        return maps
+    (same,) = names
+    return Properties(same, [list(map(itemgetter(name), maps)) for name in same])
+
+
+def _of_rows(shape: Shape, columns: Sequence[Sequence[bytes]], count: int) -> MessageFields:
+    def column(place: int | None, read: Callable[[Sequence[bytes]], list[_T]], absent: _T) -> list[_T]:
+        return [absent] * count if place is None else read(columns[1 + 2 * place])
+
+    named = {name.decode(): place for name, place in shape.properties.items()}
+    names = sorted(named)
+    return MessageFields(
+        column(shape.column(EVENT_TIME), _times, 0),
+        column(shape.column(KEY), _texts, ""),
+        column(shape.column(ORDERING_KEY), _texts, ""),
+        Properties(names, [column(named[name], _texts, "") for name in names]),
+    )
+
+
+def _texts(encoded: Sequence[bytes]) -> list[str]:
+    return list(map(bytes.decode, encoded))
+
+
+def _times(encoded: Sequence[bytes]) -> list[int]:
+    if set(map(len, encoded)) != {_TIME_BYTES}:
+        return list(map(read_number, encoded))
+    highs = {high: read_number(high) << 7 * _LOW_BYTES for high in {each[_LOW_BYTES:] for each in encoded}}
+    return [highs[each[_LOW_BYTES:]] + (each[0] & 0x7F) + ((each[1] & 0x7F) << 7) for each in encoded]
