@@ -22,6 +22,7 @@ _COPIES_BY_REFERENCE = 2
 _COPIES_IN_STATE = 2
 
 _MIB = 1024 * 1024
+_LARGEST_MESSAGE = 5 * _MIB
 _LARGEST_PART = 16 * _MIB
 #: A part that is spooled should have 1 MiB when it is compressed.
 _SMALLEST_PART = 2 * _MIB
@@ -75,6 +76,15 @@ def share(budget: int, partitions: int, subtasks: int = 1, *, by_reference: bool
 def least_budget(partitions: int) -> int:
     """The least budget of which every partition has its share; with less, memory grows with the partitions."""
     return 4 * partitions * max(_LEAST_READ_AHEAD, _COPIES_IN_STATE * _SMALLEST_PART)
+
+
+def fitting_messages(most_bytes: int, seen: int, seen_bytes: int, most: int) -> int:
+    """How many messages may be under way: at least one, and at most ``most``.
+
+    As many as fit of the size of those that were seen, or of the largest that a broker takes unless it is told to.
+    """
+    size = MESSAGE_BYTES + seen_bytes // seen if seen else _LARGEST_MESSAGE
+    return min(max(most_bytes // size, 1), most)
 
 
 def return_freed_memory() -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from transforms.memory import MESSAGE_BYTES, MemoryWatch
+from transforms.memory import MemoryWatch, fitting_messages
 from transforms.pulsar.client import MessageReader
 
 #: The client counts messages only, so a reader begins with what fits of the largest that a broker takes, and is opened
 #: anew when their size shows that more fit into memory, or fewer.
-_LARGEST_MESSAGE = 5 * 1024 * 1024
 _LARGEST_QUEUE = 2_000
 _MORE_FIT = 4
 _FEWER_FIT = 2
@@ -21,7 +20,7 @@ class ClientQueue:
     """
 
     def __init__(self, most_bytes: int, enough_bytes: int, watch: MemoryWatch | None) -> None:
-        self.size = self._first = max(most_bytes // _LARGEST_MESSAGE, 1)
+        self.size = self._first = fitting_messages(most_bytes, 0, 0, _LARGEST_QUEUE)
         """Messages that the next reader may hold ready."""
         self.reader: MessageReader | None = None
         """The reader that there is now."""
@@ -40,9 +39,8 @@ class ClientQueue:
             return True
         if self._seen_messages < _ENOUGH_MESSAGES and self._seen_bytes < self._enough_bytes:
             return False
-        message_size = MESSAGE_BYTES + self._seen_bytes // self._seen_messages
+        fitting = fitting_messages(self._most_bytes, self._seen_messages, self._seen_bytes, _LARGEST_QUEUE)
         self._seen_messages = self._seen_bytes = 0
-        fitting = min(max(self._most_bytes // message_size, 1), _LARGEST_QUEUE)
         if self.size > fitting * _FEWER_FIT or self.size * _MORE_FIT <= fitting:
             self.size = fitting
             return True

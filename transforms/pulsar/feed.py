@@ -9,12 +9,13 @@ from collections import deque
 from transforms.memory import MemoryWatch
 from transforms.pulsar.client import PulsarClient
 from transforms.pulsar.client_queue import ClientQueue
+from transforms.pulsar.entry_scan import EntryScan
 from transforms.pulsar.ledgers import Gap
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.pace import PROMPT_SECONDS, Pace
 from transforms.pulsar.portion import Portion
 from transforms.pulsar.positions import Position
-from transforms.pulsar.scan import PORTION_BYTES, PartitionScan
+from transforms.pulsar.scan import PORTION_BYTES
 
 #: How often it is looked whether the client's queue has filled memory.
 _WATCH_SECONDS = 0.1
@@ -25,14 +26,14 @@ _IDLE_SECONDS = 1.0
 class PartitionFeed:
     """Messages of one partition from ``start`` on, read ahead up to ``max_bytes`` in memory.
 
-    Half of it is for what waits to be taken, the rest for what is in the client's queue and on its way out of it; see
-    ``ClientQueue`` for what it holds where messages suddenly become larger. A few messages are held in any case: one in
-    the queue, one on its way, one that waits. What the client holds ready is taken out of its queue when it is asked
-    for, or at leisure (see ``pace``).
+    Half of it is for what waits to be taken, the rest for what is on its way; where the client reads (see
+    ``EntryScan``), for what is in its queue: see ``ClientQueue`` for what that holds where messages suddenly become
+    larger. A few messages are held in any case: one on its way, one that waits, and one in the queue. They are read
+    when they are asked for, or at leisure (see ``pace``).
 
     While messages flow, ``take`` reads them itself: so they are in the caches of the processor that goes on with them,
     and no thread waits for another. What may take long is for a thread of the feed: opening a reader, a broker that is
-    away, a client that is silent.
+    away or silent.
 
     See ``PartitionScan`` for ``look_from`` and ``stop``. Ends by ``close``, or with an error once the broker has been
     away for ``retry_seconds``. ``take`` is for one thread at a time.
@@ -57,7 +58,7 @@ class PartitionFeed:
         self.next = start
         """Position behind what ``take`` has given out."""
         self._queue = ClientQueue(max_bytes // 4, min(max_bytes // 4, PORTION_BYTES), watch)
-        self._scan = PartitionScan(
+        self._scan = EntryScan(
             client,
             partition,
             start,

@@ -35,15 +35,15 @@ PORTION_BYTES = 768 * 1024
 #: The same where messages are large: these are not copied together, and each portion has its price.
 _LARGE_PORTION_BYTES = 4 * 1024 * 1024
 #: Seconds after which less is handed over: it comes slowly.
-_PORTION_SECONDS = 0.1
+PORTION_SECONDS = 0.1
 #: How far back to look for the first chunk of a message of which later ones stand behind the start.
 LOOK_BACK_ENTRIES = 1_000
 #: Milliseconds to wait for a message before the broker is asked whether there is one; and where others wait already to
 #: be handed over.
-_PATIENT_MS = 200
-_HASTY_MS = 10
+PATIENT_MS = 200
+HASTY_MS = 10
 #: After so many waits for a message that the broker says to be there, it is asked what it really holds.
-_STALLED = 10
+STALLED = 10
 #: Between two questions to a broker that is away.
 _LONGEST_PAUSE = 10.0
 #: How often a message is read again that the client should have delivered.
@@ -117,7 +117,7 @@ class PartitionScan:
 
         It starts again further back where a message turns out to begin there. Has no end, but for errors.
         """
-        last = _before(self._start)
+        last = before(self._start)
         look_from, tries = self._look_from, 0
         may_look_back = look_from == self._start and self._start.entry > 0 and not self._compacted
         yield None
@@ -199,7 +199,7 @@ class PartitionScan:
                 try:
                     if trouble is not None and not unsure:
                         raise trouble
-                    patience = _HASTY_MS if messages or self.hasty else _PATIENT_MS
+                    patience = HASTY_MS if messages or self.hasty else PATIENT_MS
                     message = unsure.popleft() if unsure else read_next(patience)
                 except NoMessageInTime:
                     if messages:
@@ -212,7 +212,7 @@ class PartitionScan:
                     try:
                         if reader.has_next():
                             # The broker holds entries that the client does not deliver, or not yet.
-                            if waited % _STALLED or compacted:
+                            if waited % STALLED or compacted:
                                 continue
                             again = self._look(passed, last, passed.next, None, may_look_back=may_look_back)
                         else:
@@ -239,7 +239,7 @@ class PartitionScan:
                 publish_time = message.publish_timestamp()
                 now = time.monotonic()
                 if not messages:
-                    late = now + _PORTION_SECONDS
+                    late = now + PORTION_SECONDS
                 elif now > late:
                     most_messages = 0
                 gap = passed.deliver(ledger, entry)
@@ -273,7 +273,7 @@ class PartitionScan:
                     # The rest of a batch follows in a row, and shares all that was asked.
                     more: list[ClientMessage] = []
                     try:
-                        more.extend(map(read_next, repeat(_HASTY_MS, follow)))
+                        more.extend(map(read_next, repeat(HASTY_MS, follow)))
                     except NoMessageInTime:
                         pass  # what came is in the list, and the next message is waited for above
                     except ClientError as error:
@@ -376,7 +376,7 @@ def _follow(found: Any, more: list[ClientMessage]) -> bool:
     return True
 
 
-def _before(position: Position) -> _Place:
+def before(position: Position) -> _Place:
     """The place right before a position; a message outside a batch has batch index -1."""
     return position.ledger, position.entry, position.batch - 1 if position.batch else -2
 
@@ -394,7 +394,7 @@ def _to_come(entries: Iterable[StoredEntry], last: _Place) -> Iterator[StoredEnt
 
 
 def _behind(last: _Place) -> Position:
-    """The first position behind what ``_before`` gives, or behind a message."""
+    """The first position behind what ``before`` gives, or behind a message."""
     ledger, entry, batch = last
     if batch < 0:
         return Position(ledger, entry + (batch == -1))

@@ -18,7 +18,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.utils.timestamp import Timestamp
 
 from transforms.errors import SourceError
-from transforms.pulsar import PulsarConnection, ReadFromPulsar, scan
+from transforms.pulsar import PulsarConnection, ReadFromPulsar, feed, scan
 from transforms.pulsar.chunks import PATIENCE
 from transforms.pulsar.client import MessageReader, NoMessageInTime, PulsarClient, connect
 from transforms.pulsar.ends import partition_ends
@@ -35,6 +35,18 @@ from transforms.testing.producers import produce
 from transforms.testing.raw_producer import Message, Sent, send_raw
 
 RULE = WindowRule(size=60_000, disorder=1_000)
+
+
+@pytest.fixture(params=["entries", "client"], autouse=True)
+def way(request, monkeypatch) -> str:
+    """How a partition is read. What is not plain is read by the client, sooner or later."""
+    if request.param == "client":
+        monkeypatch.setattr(feed, "EntryScan", scan.PartitionScan)
+    return str(request.param)
+
+
+#: For what only the client does.
+by_the_client = pytest.mark.parametrize("way", ["client"], indirect=True)
 
 
 @pytest.fixture
@@ -245,6 +257,7 @@ def test_a_message_that_the_client_drops_because_a_chunk_was_sent_twice_is_read_
     assert [each for one in slices for each in one.ids] == [sent[0], sent[3], sent[4], sent[5]]
 
 
+@by_the_client
 def test_the_queue_of_the_client_follows_the_size_of_messages(broker, topic, monkeypatch):
     """It counts messages, and a thousand of the largest are 5 GB."""
     sizes = []
@@ -275,6 +288,7 @@ def test_the_queue_of_the_client_follows_the_size_of_messages(broker, topic, mon
     assert last > 500
 
 
+@by_the_client
 def test_messages_leave_the_queue_of_the_client_on_demand_or_at_leisure(broker, topic, monkeypatch):
     """Threads that read while another one encodes take the interpreter from each other with every message."""
     read, made = [0], MessageReader.__init__
@@ -313,6 +327,7 @@ def test_messages_leave_the_queue_of_the_client_on_demand_or_at_leisure(broker, 
     assert got == positions(sent)
 
 
+@by_the_client
 def test_a_client_that_passes_over_the_rest_of_a_batch_costs_nothing(broker, topic, settings, monkeypatch):
     name = topic()
     sent = [each.position for each in produce(broker.service_url, name, 2_000, size=20)]
@@ -345,6 +360,7 @@ def test_a_client_that_passes_over_the_rest_of_a_batch_costs_nothing(broker, top
     assert [each for one in slices for each in one.ids] == sent
 
 
+@by_the_client
 @pytest.mark.parametrize("again", [[30], [30, 100], [5, 6, 7]])
 def test_a_client_that_gives_a_part_of_a_batch_twice_costs_nothing(broker, topic, settings, monkeypatch, again):
     """As it does when it has connected again; also where that follows what it passes over."""
@@ -380,6 +396,7 @@ def test_a_client_that_gives_a_part_of_a_batch_twice_costs_nothing(broker, topic
     assert [each for one in slices for each in one.ids] == sent
 
 
+@by_the_client
 def test_each_message_is_asked_for_its_place_where_reading_a_batch_takes_long(broker, topic, settings, monkeypatch):
     monkeypatch.setattr(scan, "_NO_TWO_RECONNECTIONS", 0)
     name = topic()
@@ -388,12 +405,13 @@ def test_each_message_is_asked_for_its_place_where_reading_a_batch_takes_long(br
     assert [each for one in slices for each in one.ids] == sent
 
 
+@by_the_client
 @pytest.mark.parametrize("anew", [False, True])
 def test_a_chunked_message_that_was_seen_ahead_of_the_reader_hides_nothing(broker, topic, settings, monkeypatch, anew):
     """A client that is silent for long has the broker asked for all that it holds, up to its last entry."""
     settings = replace(settings, slice_bytes=1)
     monkeypatch.setattr(scan, "PORTION_MESSAGES", 1)
-    monkeypatch.setattr(scan, "_STALLED", 1)
+    monkeypatch.setattr(scan, "STALLED", 1)
     partition = TopicPartition(topic())
     small = [Message(b"%d" % number) for number in range(300)]
     sent = positions(send_raw(broker.service_url, partition.topic, [*small, chunk(0), *small, chunk(1)]))
@@ -437,6 +455,7 @@ def test_a_batch_that_would_leave_its_process_is_refused_with_the_cure(broker, t
         coder.encode(Seal(TopicPartition("t"), 1, EARLIEST))
 
 
+@by_the_client
 def test_a_broker_that_fails_while_a_gap_is_looked_at_costs_nothing(broker, topic, settings, monkeypatch):
     partition = TopicPartition(topic())
     first = [Message(b"%d" % number, publish_time=1_000) for number in range(3)]
@@ -456,6 +475,7 @@ def test_a_broker_that_fails_while_a_gap_is_looked_at_costs_nothing(broker, topi
     assert [each for part in slices for each in part.ids] == positions([*sent[:3], sent[5], sent[6]])
 
 
+@by_the_client
 def test_a_client_that_says_too_early_that_there_is_no_more_costs_nothing(broker, topic, settings, monkeypatch):
     name = topic()
     sent = [each.position for each in produce(broker.service_url, name, 2_000, size=20)]
@@ -504,6 +524,7 @@ def test_a_seal_passes_a_chunked_message_that_is_complete(broker, topic, setting
     assert one.seals[-1].position == sent[3].next_entry()
 
 
+@by_the_client
 @pytest.mark.parametrize("late", [0, 2 * PATIENCE], ids=["clocks agree", "clocks differ"])
 def test_a_chunked_message_is_read_whole_when_the_queue_is_resized_between_its_chunks(
     broker, topic, settings, monkeypatch, late
@@ -531,9 +552,10 @@ def test_partitions_that_end_within_a_bundle_count_among_what_it_holds(broker, t
     assert [len(ids) for ids in read] == [1, 0]
 
 
+@by_the_client
 def test_an_idle_partition_still_waits_for_a_broker_that_goes_away(broker, topic, monkeypatch):
     """After minutes, which are thousands of waits for a message."""
-    monkeypatch.setattr(scan, "_PATIENT_MS", 0)
+    monkeypatch.setattr(scan, "PATIENT_MS", 0)
     partition = TopicPartition(topic())
     sent = positions(send_raw(broker.service_url, partition.topic, [Message(b"a")]))
     asked, has_next = [], MessageReader.has_next
