@@ -85,6 +85,10 @@ class FlinkCluster:
                 return free
             time.sleep(_PAUSE)
 
+    def task_managers(self) -> int:
+        """How many there are."""
+        return int(self._ask("GET", "/overview")["taskmanagers"])
+
     def configuration(self) -> Mapping[str, str]:
         """The job manager's configuration."""
         return {entry["key"]: entry["value"] for entry in self._ask("GET", "/jobmanager/config")}

@@ -51,7 +51,7 @@ def test_a_run_with_an_end_gives_the_names_bytes_and_summary_of_a_local_one(brok
     }
     here, there = new_bucket(), new_bucket()
     options = ["--max_file_messages=300", f"--subscription={SUBSCRIPTION}"]
-    on_flink = backup(broker, name, there, *options, "--log_format=json", *flink.options)
+    on_flink = backup(broker, name, there, *options, "--log_format=json", "--parallelism=3", *flink.options)
     local = backup(broker, name, here, "--max_file_messages=300", "--subscription=another")
     assert there.contents() == here.contents()
     assert_holds(messages_in(there), sent)
@@ -87,7 +87,7 @@ def test_a_stream_stores_and_acknowledges_what_comes_and_finds_new_partitions(br
         f"{name}-partition-{index}": send(client, f"{name}-partition-{index}", numbered(500), batch=20)
         for index in range(2)
     }
-    stream.start()
+    stream.start("--parallelism=2")
     stream.until(lambda: backlog(broker.admin, name) == 0)
     assert_stored(stream, bucket, sent)
     broker.admin.add_partitions(name, 3)
@@ -107,6 +107,8 @@ def test_a_stream_stores_and_acknowledges_what_comes_and_finds_new_partitions(br
 def test_windows_of_a_stream_close_without_a_message_behind_them(broker, client, stream, bucket):
     name = stream.topic
     stream.start()
+    # Two partitions, four slots, one task manager with one worker.
+    assert "what Flink is told: --parallelism=1 " in stream.log
     # One partition stays empty, the other has one message.
     send(client, f"{name}-partition-0", numbered(1))
     began = time.time()
@@ -116,7 +118,8 @@ def test_windows_of_a_stream_close_without_a_message_behind_them(broker, client,
 
 
 def test_a_stream_is_listed_and_stopped_by_the_command(stream, bucket, client):
-    stream.start()
+    stream.start("--sdk_worker_parallelism=3")
+    assert "what Flink is told: --parallelism=2 " in stream.log
     listed = command("stream", "list", f"--flink-master={stream.cluster.rest_url}")
     assert "RUNNING      " in listed.stdout
     assert stream.job.name in listed.stdout

@@ -58,7 +58,7 @@ def test_a_stream_whose_broker_is_killed_and_whose_topics_move_stores_every_mess
     ordeal = new_ordeal(own_broker)
     topics = list(ordeal.backlog.sent)
     stream = new_stream(arguments(own_broker, ordeal.backlog.topic, bucket, OPTIONS))
-    stream.start()
+    stream.start("--parallelism=3")
     for number in range(torture.count(1, 3)):
         with production(ordeal, small=60):
             goes_on(stream, ordeal)

@@ -54,7 +54,7 @@ def test_windows_close_though_other_partitions_are_empty_idle_or_days_behind(
     behind, idle = f"{name}-partition-0", f"{name}-partition-1"
     sent = {behind: [each.position for each in send_raw(broker.service_url, behind, late)]}
     stream = new_stream(arguments(broker, name, bucket, [f"--subscription={SUBSCRIPTION}"]))
-    stream.start()
+    stream.start("--parallelism=3")
     live = sent[idle] = []
     for _ in range(torture.count(2, 12)):
         live += send(client, idle, numbered(1))
