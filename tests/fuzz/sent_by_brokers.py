@@ -12,8 +12,10 @@ from tests.fuzz.inputs import damaged
 from tests.fuzz.target import target
 from tests.transforms.pulsar.protobuf_fields import assert_read_back
 from transforms.pulsar import ends, entries, wire
+from transforms.pulsar.message_fields import fields_of
 from transforms.pulsar.positions import Position
 from transforms.pulsar.protobuf import Fields, ProtocolError, encode
+from transforms.pulsar.stored_messages import NotPlainError, StoredEntryMessages
 
 protobuf_fields = st.dictionaries(
     st.integers(1, 40), st.one_of(st.integers(0, 2**64 - 1), st.text(max_size=6), st.binary(max_size=12)), max_size=6
@@ -63,17 +65,30 @@ def frames_from_a_broker(content: bytes) -> None:
             connection.arriving(5)
 
 
+#: Fields that it has, of whatever type.
+metadata_of_entries = st.dictionaries(
+    st.sampled_from([1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 16, 17, 18, 24, 25]),
+    st.one_of(st.integers(0, 5), st.integers(0, 2**64 - 1), st.binary(max_size=6)),
+    max_size=6,
+).map(encode)
+
+
 @target(st.builds(
     lambda before, checksum, metadata, payload: (
         before + checksum + len(metadata).to_bytes(4, "big") + metadata + payload
     ),
     st.sampled_from([b"", b"\x0e\x02\0\0\0\x02\x08\x01", b"\x0e\x02\xff\xff\xff\xff"]),
     st.sampled_from([b"", b"\x0e\x01abcd"]),
-    damaged(protobufs),
-    st.binary(max_size=8),
+    st.one_of(damaged(protobufs), metadata_of_entries),
+    st.binary(max_size=30),
 ).flatmap(lambda content: damaged(st.just(content))))  # fmt: skip
 def entries_as_stored(content: bytes) -> None:
     with contextlib.suppress(ProtocolError):
         entry = entries._entry(Position(1, 2), content)
         assert entry.messages >= 1
         assert entry.chunks >= 1
+    with contextlib.suppress(ProtocolError, NotPlainError):
+        whole = StoredEntryMessages(Position(1, 2), content)
+        assert len(whole.messages) == len(whole.payloads) == max(whole.head.batch_size, 1)
+        with contextlib.suppress(UnicodeDecodeError):
+            fields_of(whole.messages)

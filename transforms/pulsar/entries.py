@@ -15,7 +15,7 @@ from transforms.pulsar.ends import entry_of, explained, owner
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
 from transforms.pulsar.protobuf import Fields, encode
-from transforms.pulsar.stored_messages import head_of, place_of
+from transforms.pulsar.stored_messages import cut_entry, place_of
 
 _CONSUMER = 1
 _EARLIEST = 1
@@ -199,7 +199,7 @@ class EntrySubscription:
 
 
 def _entry(position: Position, content: bytes | memoryview) -> StoredEntry:
-    metadata = Fields(head_of(content)[0])
+    metadata = Fields(cut_entry(content)[0])
     return StoredEntry(
         position,
         publish_time=metadata.number(_PUBLISH_TIME),

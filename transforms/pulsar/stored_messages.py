@@ -26,6 +26,7 @@ from transforms.pulsar.batch_layouts import Shape, split
 from transforms.pulsar.messages import ClientMessage
 from transforms.pulsar.positions import Position
 from transforms.pulsar.protobuf import ProtocolError, encode
+from transforms.pulsar.wire import MAX_FRAME
 
 #: What may stand before the metadata: the broker's own metadata, with its size; a checksum of 4 bytes.
 _BROKER_METADATA: Final = 0x0E02
@@ -139,7 +140,7 @@ def _snappy(data: _Data, size: int) -> Any:
 
 
 #: By the numbers of CompressionType; each gives something that holds bytes.
-_DECOMPRESS: Final[tuple[Callable[[_Data, int], Any] | None, ...]] = (None, _lz4, _zlib, _zstd, _snappy)
+_DECOMPRESS: Final[dict[int, Callable[[_Data, int], Any]]] = {1: _lz4, 2: _zlib, 3: _zstd, 4: _snappy}
 
 
 class EntryHead:
@@ -174,7 +175,7 @@ class StoredEntryMessages:
 
         Raises NotPlainError, and ProtocolError for what was damaged on its way.
         """
-        encoded, data = head_of(content, check=True)
+        encoded, data = cut_entry(content, check=True)
         try:
             metadata = _Metadata.FromString(encoded)
         except Exception:
@@ -185,6 +186,8 @@ class StoredEntryMessages:
         self.head = head = EntryHead(position, metadata)
         size = head.batch_size
         self.messages: list[ClientMessage]
+        if size < 0:
+            raise NotPlainError
         if not size:
             self.payloads = [bytes(data)]
             self.messages = [StoredMessage(head, -1, self.payloads[0], metadata)]
@@ -313,7 +316,7 @@ def place_of(command: bytes) -> Position:
     return Position(found.ledger, found.entry)
 
 
-def head_of(content: bytes | memoryview, *, check: bool = False) -> tuple[bytes, bytes | memoryview]:
+def cut_entry(content: bytes | memoryview, *, check: bool = False) -> tuple[bytes, bytes | memoryview]:
     """The metadata of an entry (MessageMetadata), and what stands behind. Raises ProtocolError.
 
     ``content`` is what stands behind the command MESSAGE. With ``check`` its checksum has to be right, if it has one.
@@ -341,8 +344,8 @@ def _decompressed(metadata: Any, data: _Data) -> _Data:
     if not compression:
         return data
     size = metadata.uncompressed_size
-    decompress = _DECOMPRESS[compression] if compression < len(_DECOMPRESS) else None
-    if decompress is None:
+    decompress = _DECOMPRESS.get(compression)
+    if decompress is None or size > MAX_FRAME:
         raise NotPlainError
     try:
         found = memoryview(decompress(data, size))

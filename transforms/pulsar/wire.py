@@ -31,7 +31,7 @@ _PORTS = {"pulsar": 6650, "pulsar+ssl": 6651}
 #: The newest version of which we know the commands we use; brokers answer older clients in their way.
 _PROTOCOL_VERSION = 19
 #: A list of topics is one frame. Above that it is no Pulsar: "HTTP" read as a size is 1.2 GB.
-_MAX_FRAME = 256 << 20
+MAX_FRAME = 256 << 20
 _SIZE = 4
 _HEAD = struct.Struct(">II")
 #: Bytes that are asked of the system at once. Frames may be small and many; a larger one has a buffer for itself.
@@ -313,7 +313,7 @@ class Connection:
         if len(self._rest) - self._at < _HEAD.size:
             self._have(_HEAD.size, deadline)
         size, command_size = _HEAD.unpack_from(self._rest, self._at)
-        if not _SIZE <= size <= _MAX_FRAME or command_size > size - _SIZE:
+        if not _SIZE <= size <= MAX_FRAME or command_size > size - _SIZE:
             raise ProtocolError(size.to_bytes(_SIZE, "big"))
         size += _SIZE
         frame: bytes | memoryview

@@ -212,16 +212,20 @@ def assert_right(url: str) -> None:
         runs = store.log(f"race-{number}")
         assert len(runs) == 1, "exactly one got the lease"
         assert running[f"race-{number}"] == runs[0]
+    ended = 0
     for name in (*hammering.TURNING, "by-hand"):
         rule, runs = store.get(name), store.log(name)
         assert all(run.state is not RunState.RUNNING for run in runs if name not in running)
         succeeded = sum(run.state is RunState.SUCCEEDED for run in runs)
-        place = store.positions(rule.id)[PARTITION].upto
-        assert place == f"1:{succeeded}:-1", "each run went on where the one before it had ended"
-        assert succeeded > 0
+        place = store.positions(rule.id).get(PARTITION)
+        # On a slow machine whose processes are killed, no run of a rule may have come to its end.
+        upto = "1:0:-1" if place is None else place.upto
+        assert upto == f"1:{succeeded}:-1", "each run went on where the one before it had ended"
+        ended += succeeded
         assert int(rule.rule.description) == rule.revision - 1, "no edit was lost"
         assert [each.revision for each in store.revisions(name)] == list(range(rule.revision, 0, -1))
         assert all(run.ended is not None for run in runs if run.state is not RunState.RUNNING)
+    assert ended > 0
     for name in hammering.TURNING:
         turns = [run for run in store.log(name) if run.trigger is Trigger.SCHEDULE]
         last = max(run.due for run in turns)
