@@ -17,6 +17,7 @@ from transforms.files.avro import (
     LOW_SIZE,
     NULL,
     container_header,
+    encode_bytes,
     encode_long,
     encode_map,
     encode_optional_bytes,
@@ -128,8 +129,8 @@ def _events(times: list[int]) -> list[Column]:
     return [pieces]
 
 
-def _optional_texts(texts: list[str]) -> Column:
-    encoded = {text: encode_optional_text(text or None) for text in set(texts)}
+def _optional_texts(texts: list[bytes]) -> Column:
+    encoded = {text: encode_optional_bytes(text or None) for text in set(texts)}
     if len(encoded) == 1:
         return encoded[texts[0]]
     return map(encoded.__getitem__, texts)
@@ -146,11 +147,10 @@ def _maps(properties: Properties | list[dict[str, str]]) -> list[Column]:
     return [*columns, NULL]
 
 
-def _texts(texts: list[str]) -> list[Column]:
+def _texts(texts: list[bytes]) -> list[Column]:
     if texts.count(texts[0]) == len(texts):
-        return [encode_text(texts[0])]
-    encoded = list(map(str.encode, texts))
-    return [[_LONG[size] if size < _SMALL else encode_long(size) for size in map(len, encoded)], encoded]
+        return [encode_bytes(texts[0])]
+    return [[_LONG[size] if size < _SMALL else encode_long(size) for size in map(len, texts)], texts]
 
 
 def _length(size: int, message: Any) -> bytes:

@@ -103,8 +103,8 @@ def _events(times: list[int]) -> Column:
     return [b"%d" % time if time else _NULL for time in times] if latest else _NULL
 
 
-def _optional_texts(texts: list[str]) -> Column:
-    encoded = {text: orjson.dumps(text or None) for text in set(texts)}
+def _optional_texts(texts: list[bytes]) -> Column:
+    encoded = {text: orjson.dumps(text.decode() or None) for text in set(texts)}
     if len(encoded) == 1:
         return encoded[texts[0]]
     return map(encoded.__getitem__, texts)
@@ -115,7 +115,10 @@ def _maps(properties: Properties | list[dict[str, str]]) -> list[Column]:
         return [list(map(orjson.dumps, properties))]
     columns: list[Column] = []
     for name, texts in zip(properties.names, properties.columns, strict=True):
-        columns += (b"%b%b:" % (b"," if columns else b"{", orjson.dumps(name)), list(map(orjson.dumps, texts)))
+        columns += (
+            b"%b%b:" % (b"," if columns else b"{", orjson.dumps(name)),
+            list(map(orjson.dumps, map(bytes.decode, texts))),
+        )
     return [*columns, b"}"] if columns else [b"{}"]
 
 

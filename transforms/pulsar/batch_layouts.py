@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import chain
 from operator import itemgetter
 from struct import Struct
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 _SIZE: Final = Struct(">I")
 # Fields of SingleMessageMetadata. The last two, whether the key is base64 and the sequence id, are not used.
@@ -31,6 +31,10 @@ _NAME, _VALUE = 0x0A, 0x12
 _MOST_OF_A_SIZE, _MOST = 8, 1_000
 #: Of the messages of a batch, at least each of how many has to have a known layout, for this to pay.
 _PAYS: Final = 4
+
+
+#: Values of the fields of one message, as they are encoded; of properties, the values without the names.
+Row: TypeAlias = tuple[bytes, ...]
 
 
 class Shape(NamedTuple):
@@ -56,27 +60,38 @@ class Shape(NamedTuple):
 class Layout:
     """How metadata of one length are made up: tags and values by turns."""
 
-    __slots__ = ("_ends", "_numbers", "shape", "size_at", "tags", "unpack")
+    __slots__ = ("_numbers", "payload_size", "row", "shape", "tags", "tags_of")
 
     def __init__(self, metadata: bytes) -> None:
         """Raises ValueError for what is no such metadata, or has a field that is rare."""
         tags, lengths, fields, names = _parts(metadata)
-        made = Struct("".join(f"{len(tag)}s{length}s" for tag, length in zip(tags, lengths, strict=True)))
-        self.unpack = made.unpack_from
-        self.tags = tuple(tags)
-        self.shape = Shape(tuple(fields), tuple(names))
         if fields.count(_PAYLOAD_SIZE) != 1:
             raise ValueError
-        self.size_at = 1 + 2 * fields.index(_PAYLOAD_SIZE)
-        numbers = [place for place, field in enumerate(fields) if field in _NUMBERS]
-        # The size twice, for one place alone would not be given as a tuple.
-        self._numbers = itemgetter(self.size_at, *(1 + 2 * place for place in numbers))
-        self._ends = b"".join(_END.rjust(lengths[place], _GOES_ON) for place in (fields.index(_PAYLOAD_SIZE), *numbers))
+        pairs = [(len(tag), length) for tag, length in zip(tags, lengths, strict=True)]
+        self.tags = tuple(tags)
+        self.tags_of = Struct("".join(f"{tag}s{length}x" for tag, length in pairs)).unpack_from
+        self.row = Struct("".join(f"{tag}x{length}s" for tag, length in pairs)).unpack_from
+        """Takes data and a place in it, and gives the values."""
+        self.shape = Shape(tuple(fields), tuple(names))
+        self.payload_size = fields.index(_PAYLOAD_SIZE)
+        """Its place in a row."""
+        self._numbers = [
+            (itemgetter(place), _END.rjust(lengths[place], _GOES_ON))
+            for place, field in enumerate(fields)
+            if field in _NUMBERS
+        ]
 
-    def fits(self, rows: Sequence[tuple[bytes, ...]]) -> bool:
+    def fits(self, rows: Sequence[Row]) -> bool:
         """Whether each number in rows of which the tags fit is one: else another field may lie in what it seems."""
-        joined = b"".join(chain.from_iterable(map(self._numbers, rows)))
-        return joined.translate(_HIGH_BITS) == self._ends * len(rows)
+        count = len(rows)
+        return all(
+            b"".join(map(number, rows)).translate(_HIGH_BITS) == its_high_bits * count
+            for number, its_high_bits in self._numbers
+        )
+
+    def metadata(self, row: Row) -> bytes:
+        """What the row was taken from."""
+        return b"".join(chain.from_iterable(zip(self.tags, row, strict=True)))
 
 
 _layouts: dict[int, list[Layout]] = {}
@@ -84,13 +99,10 @@ _shapes: dict[Shape, Shape] = {}
 _sizes: dict[bytes, int] = {}
 
 
-def split(data: bytes | memoryview, count: int) -> tuple[list[Layout], list[tuple[bytes, ...]], list[bytes]] | None:
-    """Layout, row and payload of each of ``count`` messages; None where some are not of a layout that is often met.
-
-    A row has tags and values by turns.
-    """
+def split(data: bytes | memoryview, count: int) -> tuple[list[Layout], list[Row], list[bytes]] | None:
+    """Layout, row and payload of each of ``count`` messages; None where some are not of a layout that is often met."""
     layouts: list[Layout] = []
-    rows: list[tuple[bytes, ...]] = []
+    rows: list[Row] = []
     payloads: list[Any] = []
     known, size_of, read = _layouts.get, _sizes.get, _SIZE.unpack_from
     at, strange, end = 0, 0, len(data)
@@ -102,17 +114,17 @@ def split(data: bytes | memoryview, count: int) -> tuple[list[Layout], list[tupl
         if at + size > end:
             return None
         for layout in known(size, ()):
-            row = layout.unpack(data, at)
-            if row[::2] == layout.tags:
+            if layout.tags_of(data, at) == layout.tags:
                 break
         else:
             strange += 1
             made = None if _PAYS * strange > count + _PAYS else _learn(bytes(data[at : at + size]))
             if made is None:
                 return None
-            layout, row = made, made.unpack(data, at)
+            layout = made
+        row = layout.row(data, at)
         at += size
-        encoded = row[layout.size_at]
+        encoded = row[layout.payload_size]
         length = size_of(encoded)
         if length is None:
             length = _sizes[encoded] = read_number(encoded)
@@ -122,7 +134,7 @@ def split(data: bytes | memoryview, count: int) -> tuple[list[Layout], list[tupl
         rows.append(row)
     if at != end:
         return None
-    alike: dict[Layout, list[tuple[bytes, ...]]] = {}
+    alike: dict[Layout, list[Row]] = {}
     for layout, row in zip(layouts, rows, strict=True):
         alike.setdefault(layout, []).append(row)
     if not all(layout.fits(its) for layout, its in alike.items()):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import Any, Final, TypeVar
 
-from transforms.pulsar.batch_layouts import EVENT_TIME, KEY, ORDERING_KEY, Shape, read_number
+from transforms.pulsar.batch_layouts import EVENT_TIME, KEY, ORDERING_KEY, Row, Shape, read_number
 from transforms.pulsar.messages import ClientMessage
 from transforms.pulsar.stored_messages import StoredMessage, named
 
@@ -20,10 +20,10 @@ _LOW_BYTES: Final = 2
 
 @dataclass(slots=True)
 class Properties:
-    """Of messages that have the same names, in the order of names: the values of each."""
+    """Of messages that have the same names, in the order of names: the values of each, in UTF-8."""
 
     names: Sequence[str]
-    columns: Sequence[list[str]]
+    columns: Sequence[list[bytes]]
 
 
 @dataclass(slots=True)
@@ -32,37 +32,39 @@ class MessageFields:
 
     event_times: list[int]
     """Milliseconds; 0 where a message has none."""
-    keys: list[str]
-    """Empty where it has none."""
-    ordering_keys: list[str]
+    keys: list[bytes]
+    """In UTF-8; empty where it has none."""
+    ordering_keys: list[bytes]
     properties: Properties | list[dict[str, str]]
     """A list where not all have the same names."""
 
 
 def fields_of(messages: Sequence[ClientMessage]) -> MessageFields:
-    """The fields of some messages of one class, at least one. Raises UnicodeDecodeError where a text is not UTF-8."""
+    """The fields of some messages of one class, at least one. Raises UnicodeError where a text is not UTF-8."""
     kind = type(messages[0])
     if kind is StoredMessage:
-        shapes = set(map(attrgetter("shape"), messages))
+        # Of a few layouts, which differ in lengths, there is one shape, as a rule.
+        layouts = set(map(attrgetter("layout"), messages))
+        shapes = {None if layout is None else layout.shape for layout in layouts}
         (shape,) = shapes if len(shapes) == 1 else (None,)
         if shape is not None:
-            return _of_rows(shape, list(zip(*map(attrgetter("row"), messages), strict=True)), len(messages))
+            return _of_rows(shape, list(map(attrgetter("row"), messages)))
         return _of_metadata(list(map(StoredMessage.metadata, messages)))  # type: ignore[arg-type]
     # The functions of the class, not the methods of each object: a method that is looked up is an object made.
     return MessageFields(
         list(map(kind.event_timestamp, messages)),
-        list(map(kind.partition_key, messages)),
-        list(map(kind.ordering_key, messages)),
+        list(map(str.encode, map(kind.partition_key, messages))),
+        list(map(str.encode, map(kind.ordering_key, messages))),
         _by_names(list(map(kind.properties, messages))),
     )
 
 
-def _of_metadata(rows: Sequence[Any]) -> MessageFields:
+def _of_metadata(metadata: Sequence[Any]) -> MessageFields:
     return MessageFields(
-        [row.event_time for row in rows],
-        [row.partition_key.decode() for row in rows],
-        [row.ordering_key.decode() for row in rows],
-        _by_names([named(row.properties) for row in rows]),
+        [each.event_time for each in metadata],
+        _texts([each.partition_key for each in metadata]),
+        _texts([each.ordering_key for each in metadata]),
+        _by_names([named(each.properties) for each in metadata]),
     )
 
 
@@ -71,28 +73,31 @@ def _by_names(maps: list[dict[str, str]]) -> Properties | list[dict[str, str]]:
     if len(names) > 1:
         return maps
     (same,) = names
-    return Properties(same, [list(map(itemgetter(name), maps)) for name in same])
+    return Properties(same, [list(map(str.encode, map(itemgetter(name), maps))) for name in same])
 
 
-def _of_rows(shape: Shape, columns: Sequence[Sequence[bytes]], count: int) -> MessageFields:
-    def column(place: int | None, read: Callable[[Sequence[bytes]], list[_T]], absent: _T) -> list[_T]:
-        return [absent] * count if place is None else read(columns[1 + 2 * place])
+def _of_rows(shape: Shape, rows: Sequence[Row]) -> MessageFields:
+    def column(place: int | None, read: Callable[[list[bytes]], list[_T]], absent: _T) -> list[_T]:
+        return [absent] * len(rows) if place is None else read(list(map(itemgetter(place), rows)))
 
-    named = {name.decode(): place for name, place in shape.properties.items()}
-    names = sorted(named)
+    places = {name.decode(): place for name, place in shape.properties.items()}
+    names = sorted(places)
     return MessageFields(
         column(shape.column(EVENT_TIME), _times, 0),
-        column(shape.column(KEY), _texts, ""),
-        column(shape.column(ORDERING_KEY), _texts, ""),
-        Properties(names, [column(named[name], _texts, "") for name in names]),
+        column(shape.column(KEY), _texts, b""),
+        column(shape.column(ORDERING_KEY), _texts, b""),
+        Properties(names, [column(places[name], _texts, b"") for name in names]),
     )
 
 
-def _texts(encoded: Sequence[bytes]) -> list[str]:
-    return list(map(bytes.decode, encoded))
+def _texts(encoded: list[bytes]) -> list[bytes]:
+    """The same, if all are UTF-8. Raises UnicodeDecodeError."""
+    # No character goes on behind the end of a line.
+    b"\n".join(encoded).decode()
+    return encoded
 
 
-def _times(encoded: Sequence[bytes]) -> list[int]:
+def _times(encoded: list[bytes]) -> list[int]:
     if set(map(len, encoded)) != {_TIME_BYTES}:
         return list(map(read_number, encoded))
     highs = {high: read_number(high) << 7 * _LOW_BYTES for high in {each[_LOW_BYTES:] for each in encoded}}

@@ -57,24 +57,25 @@ def test_what_is_split_is_what_protobuf_reads(palette, order):
     data = b"".join(_packed(*palette[number % len(palette)]) for number in order)
     singles, payloads = _unpacked(data, len(order))
     expected = [
-        _read(StoredMessage(None, 0, payload, single)) for payload, single in zip(payloads, singles, strict=True)
+        _read(StoredMessage(None, 0, payload, single, None)) for payload, single in zip(payloads, singles, strict=True)
     ]
     found = split(data, len(order))
     if found is None:
         return
     layouts, rows, payloads = found
     messages = [
-        StoredMessage(None, 0, payload, row, layout.shape)
+        StoredMessage(None, 0, payload, row, layout)
         for layout, row, payload in zip(layouts, rows, payloads, strict=True)
     ]
     assert list(map(_read, messages)) == expected
     fields = fields_of(messages)
     assert fields.event_times == [each[0] for each in expected]
-    assert fields.keys == [each[1] for each in expected]
-    assert fields.ordering_keys == [each[2] for each in expected]
+    assert list(map(bytes.decode, fields.keys)) == [each[1] for each in expected]
+    assert list(map(bytes.decode, fields.ordering_keys)) == [each[2] for each in expected]
     properties = fields.properties
     if not isinstance(properties, list):
-        values = zip(*properties.columns, strict=True) if properties.columns else [()] * len(order)
+        columns = [list(map(bytes.decode, column)) for column in properties.columns]
+        values = zip(*columns, strict=True) if columns else [()] * len(order)
         properties = [dict(zip(properties.names, each, strict=True)) for each in values]
     assert [list(each.items()) for each in properties] == [list(each[3].items()) for each in expected]
 
@@ -94,14 +95,9 @@ def test_damage_is_not_split_into_messages_that_are_not_there(data, count):
     found = split(data, count)
     if found is None:
         return
-    _, rows, payloads = found
-    assert (
-        b"".join(
-            struct.pack(">I", len(b"".join(row))) + b"".join(row) + payload
-            for row, payload in zip(rows, payloads, strict=True)
-        )
-        == data
-    )
+    metadata = [layout.metadata(row) for layout, row in zip(found[0], found[1], strict=True)]
+    whole = [struct.pack(">I", len(head)) + head + payload for head, payload in zip(metadata, found[2], strict=True)]
+    assert b"".join(whole) == data
 
 
 def test_a_field_that_hides_in_a_number_is_found():
