@@ -15,7 +15,14 @@ from pipelines import job, signals
 from pipelines.flink import FlinkCluster, FlinkJob
 from pipelines.options import BackupConfig
 from pipelines.results import RunResults, StoreResults, fetch_results
-from pipelines.runner_options import RunnerConfig, given_options, runner_options, subtasks_of_a_worker, what_is_set
+from pipelines.runner_options import (
+    RunnerConfig,
+    given_options,
+    runner_options,
+    subtasks_of_a_worker,
+    what_is_set,
+    workers_of_a_task_manager,
+)
 from pipelines.watching import explained, watch
 from transforms.cos.destination import open_store
 from transforms.cos.sink import WriteSettings
@@ -109,13 +116,13 @@ def _parallelism(config: RunnerConfig, cluster: FlinkCluster | None, partitions:
     for the job, for subtasks that share a process share its core too, and each has its price [measured: four subtasks
     of one worker use 15 to 25 % more CPU than one]. Of several task managers, few subtasks might all go to the same.
     """
-    given = given_options(config.beam_args)
-    if "parallelism" in given:
-        return int(given["parallelism"])
+    given = given_options(config.beam_args).get("parallelism")
+    if given is not None:
+        return int(given)
     if cluster is None:
         return None
     if cluster.task_managers() == 1:
-        partitions = min(partitions, int(given.get("sdk_worker_parallelism", "1")))
+        partitions = min(partitions, workers_of_a_task_manager(config))
     return max(min(cluster.free_slots(partitions), partitions), 1)
 
 

@@ -79,7 +79,12 @@ def what_is_set(config: RunnerConfig, parallelism: int | None = None) -> str:
 
 def subtasks_of_a_worker(config: RunnerConfig, parallelism: int) -> int:
     """How many subtasks of a stage one worker process may work for, and so share its memory budget among."""
-    return -(-parallelism // int(given_options(config.beam_args).get("sdk_worker_parallelism", "1")))
+    return -(-parallelism // workers_of_a_task_manager(config))
+
+
+def workers_of_a_task_manager(config: RunnerConfig) -> int:
+    """How many worker processes a task manager has for the job."""
+    return int(given_options(config.beam_args).get("sdk_worker_parallelism", "1"))
 
 
 def _ours(config: RunnerConfig, parallelism: int | None) -> dict[str, str | None]:

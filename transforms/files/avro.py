@@ -27,7 +27,7 @@ def encode_long(value: int) -> bytes:
     if 0 <= value < _SMALL:
         return _LONG[value]
     if value >> LOW_SIZE > 0:
-        return LOW_BYTES[value & LOW_MASK] + _high_bytes(value >> LOW_SIZE)
+        return LOW_BYTES[value & LOW_MASK] + high_bytes(value >> LOW_SIZE)
     return _encode_unsigned(value << 1 if value >= 0 else ~(value << 1))
 
 
@@ -40,12 +40,12 @@ def _encode_unsigned(rest: int) -> bytes:
     return bytes(out)
 
 
-# Times and ids that follow each other differ in their low bits.
-_high_bytes: Final = lru_cache(maxsize=1024)(_encode_unsigned)
 #: How many low bits of a long that is not negative are in its first two bytes; and these, where others follow.
 LOW_SIZE: Final = 13
 LOW_MASK: Final = (1 << LOW_SIZE) - 1
 LOW_BYTES: Final = [bytes((low << 1 & 0x7F | 0x80, low >> 6 | 0x80)) for low in range(1 << LOW_SIZE)]
+#: What follows, of the other bits: kept, for times and ids that follow each other differ in their low ones.
+high_bytes: Final = lru_cache(maxsize=1024)(_encode_unsigned)
 # Lengths and batch indexes are nearly always below this; a look-up costs a tenth of a call.
 _SMALL: Final = 4096
 _LONG: Final = [_encode_unsigned(value << 1) for value in range(_SMALL)]

@@ -25,6 +25,7 @@ from transforms.files.avro import (
     encode_optional_text,
     encode_record,
     encode_text,
+    high_bytes,
 )
 from transforms.files.columns import Column, RareError, encode_all, entries_of, join_rows, rows_in_pieces
 from transforms.files.envelope import LONG_LIMIT, envelope_schema
@@ -114,19 +115,15 @@ def _events(times: list[int]) -> list[Column]:
     high = latest >> LOW_SIZE
     if high and earliest >> LOW_SIZE == high:
         # Six bytes, of which the upper four change every eight seconds.
-        return [[_SOME_LOW_BYTES[time & LOW_MASK] for time in times], encode_optional_long(latest)[3:]]
-    highs = {0: b""}
-    pieces: list[bytes] = []
-    for time in times:
-        high = time >> LOW_SIZE
-        if not high:
-            pieces.append(encode_optional_long(time or None))
-            continue
-        upper = highs.get(high)
-        if upper is None:
-            upper = highs[high] = encode_optional_long(time)[3:]
-        pieces.append(_SOME_LOW_BYTES[time & LOW_MASK] + upper)
-    return [pieces]
+        return [[_SOME_LOW_BYTES[time & LOW_MASK] for time in times], high_bytes(high)]
+    return [
+        [
+            _SOME_LOW_BYTES[time & LOW_MASK] + high_bytes(time >> LOW_SIZE)
+            if time >> LOW_SIZE
+            else encode_optional_long(time or None)
+            for time in times
+        ]
+    ]
 
 
 def _optional_texts(texts: list[bytes]) -> Column:

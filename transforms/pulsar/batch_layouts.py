@@ -16,6 +16,8 @@ from operator import itemgetter
 from struct import Struct
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from transforms.pulsar.protobuf import ProtocolError, read_varint
+
 _SIZE: Final = Struct(">I")
 # Fields of SingleMessageMetadata. The last two, whether the key is base64 and the sequence id, are not used.
 _PROPERTIES, KEY, _PAYLOAD_SIZE, EVENT_TIME, ORDERING_KEY = 1, 2, 3, 5, 7
@@ -63,7 +65,7 @@ class Layout:
     __slots__ = ("_numbers", "payload_size", "row", "shape", "tags", "tags_of")
 
     def __init__(self, metadata: bytes) -> None:
-        """Raises ValueError for what is no such metadata, or has a field that is rare."""
+        """Raises as ``_parts`` does for what is no such metadata, and ValueError where a field is rare."""
         tags, lengths, fields, names = _parts(metadata)
         if fields.count(_PAYLOAD_SIZE) != 1:
             raise ValueError
@@ -150,7 +152,7 @@ def read_number(encoded: bytes) -> int:
 def _learn(metadata: bytes) -> Layout | None:
     try:
         made = Layout(metadata)
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, ProtocolError):
         return None
     made.shape = _shapes.setdefault(made.shape, made.shape)
     if sum(map(len, _layouts.values())) >= _MOST or len(_sizes) > 100 * _MOST:
@@ -165,7 +167,10 @@ def _learn(metadata: bytes) -> Layout | None:
 
 
 def _parts(metadata: bytes) -> tuple[list[bytes], list[int], list[int], list[bytes]]:
-    """Tags, the length of the value behind each, its field; names of properties. Raises ValueError, IndexError."""
+    """Tags, the length of the value behind each, its field; names of properties.
+
+    Raises ValueError, IndexError or ProtocolError where it is not as it should be.
+    """
     tags: list[bytes] = []
     lengths: list[int] = []
     fields: list[int] = []
@@ -176,21 +181,21 @@ def _parts(metadata: bytes) -> tuple[list[bytes], list[int], list[int], list[byt
         tag, at = metadata[at], at + 1
         field, kind = tag >> 3, tag & 7
         if kind == _VARINT and field in _NUMBERS:
-            _, after = _number(metadata, at)
+            _, after = read_varint(metadata, at)
             length = after - at
         elif kind == _BYTES and field in (KEY, ORDERING_KEY):
-            length, at = _number(metadata, at)
+            length, at = read_varint(metadata, at)
         elif kind == _BYTES and field == _PROPERTIES:
-            whole, at = _number(metadata, at)
+            whole, at = read_varint(metadata, at)
             stop = at + whole
             if metadata[at] != _NAME:
                 raise ValueError
-            length, at = _number(metadata, at + 1)
+            length, at = read_varint(metadata, at + 1)
             names.append(metadata[at : at + length])
             at += length
             if metadata[at] != _VALUE:
                 raise ValueError
-            length, at = _number(metadata, at + 1)
+            length, at = read_varint(metadata, at + 1)
             if at + length != stop:
                 raise ValueError
         else:
@@ -202,10 +207,3 @@ def _parts(metadata: bytes) -> tuple[list[bytes], list[int], list[int], list[byt
     if at != len(metadata):
         raise ValueError
     return tags, lengths, fields, names
-
-
-def _number(data: bytes, at: int) -> tuple[int, int]:
-    end = at
-    while data[end] >= _MORE:
-        end += 1
-    return read_number(data[at : end + 1]), end + 1

@@ -8,7 +8,6 @@ from collections.abc import Generator
 
 from transforms.errors import BackupError
 from transforms.memory import LARGE_PAYLOAD
-from transforms.pulsar.chunks import PassedEntries
 from transforms.pulsar.ends import explained
 from transforms.pulsar.entry_reader import EntryReader, entry_reader
 from transforms.pulsar.message_columns import EntryRun
@@ -36,7 +35,6 @@ class EntryScan(PartitionScan):
         if not self._compacted and self._look_from == self._start:
             yield from self._plain_entries()
             self._look_from = self._start
-            self._passed = PassedEntries(self._start)
         yield from super().steps()
 
     def _plain_entries(self) -> Generator[Portion | None, None, None]:

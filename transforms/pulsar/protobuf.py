@@ -26,16 +26,16 @@ class Fields:
         values: dict[int, list[int | bytes]] = {}
         at = 0
         while at < len(data):
-            tag, at = _read_varint(data, at)
+            tag, at = read_varint(data, at)
             value: int | bytes
             if tag & 7 == 0:
-                value, at = _read_varint(data, at)
+                value, at = read_varint(data, at)
             else:
                 width = {1: 8, 5: 4}.get(tag & 7)
                 if width is None:
                     if tag & 7 != 2:  # noqa: PLR2004 - length-delimited, the only wire type left
                         raise ProtocolError
-                    width, at = _read_varint(data, at)
+                    width, at = read_varint(data, at)
                 value, at = data[at : at + width], at + width
             if at > len(data):
                 raise ProtocolError
@@ -79,9 +79,8 @@ def varint(value: int) -> bytes:
     return bytes(result)
 
 
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    if at < len(data) and data[at] < 0x80:  # noqa: PLR2004 - as below; most are as short
-        return data[at], at + 1
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """An integer that begins at ``at``, and the place behind it. Raises ProtocolError where it does not end."""
     value = shift = 0
     for index in range(at, min(at + 10, len(data))):
         value |= (data[index] & 0x7F) << shift
