@@ -10,6 +10,7 @@ Source: Pulsar's "Binary protocol" page, and PulsarApi.proto (MessageMetadata, S
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from itertools import count, repeat
@@ -36,6 +37,8 @@ _SIZE: Final = Struct(">I")
 _NO_VERSION: Final = -1
 #: Payloads that are as large are cut out of what was received or decompressed without a copy of all of it.
 _LARGE: Final = 8 * 1024
+#: A larger room is not kept. By default a broker takes 5 MiB at once, compressed as it is sent.
+_LARGEST_ROOM: Final = 8 * 1024 * 1024
 
 _Data: TypeAlias = bytes | memoryview
 
@@ -119,8 +122,32 @@ _NOT_PLAIN: Final = "not_plain"
 _Metadata, _Single, _Command = _classes()
 
 
+class _Room(bytearray):
+    """Memory for what is decompressed, used again for the next entry: to map or fill new memory is dear."""
+
+
+#: Those that nobody uses now.
+_rooms: Final[deque[_Room]] = deque(maxlen=2)
+
+
+def _room(size: int) -> memoryview:
+    """So many bytes of whatever content."""
+    try:
+        room = _rooms.pop()
+    except IndexError:
+        room = _Room()
+    return memoryview(room if len(room) >= size else _Room(size))[:size]
+
+
+def _use_again(data: _Data) -> None:
+    """Give back what was decompressed into a room; nobody looks at it any more."""
+    room = data.obj if isinstance(data, memoryview) else None
+    if isinstance(room, _Room) and len(room) <= _LARGEST_ROOM:
+        _rooms.append(room)
+
+
 def _lz4(data: _Data, size: int) -> Any:
-    found = bytearray(size)
+    found = _room(size)
     # What it gives by itself is as long as it is told, and filled up with zeros.
     if cramjam.lz4.decompress_block_into(data, found, output_len=size) != size:
         raise ValueError
@@ -182,7 +209,7 @@ class StoredEntryMessages:
             raise NotPlainError from None
         if metadata.WhichOneof(_NOT_PLAIN) is not None:
             raise NotPlainError
-        data = _decompressed(metadata, data)
+        content = data = _decompressed(metadata, data)
         self.head = head = EntryHead(position, metadata)
         size = head.batch_size
         self.messages: list[ClientMessage]
@@ -201,6 +228,7 @@ class StoredEntryMessages:
             else:
                 rows, self.payloads = _unpacked(data, size)
             self.messages = list(map(_message, zip(repeat(head), count(), self.payloads, rows, layouts, strict=False)))
+        _use_again(content)
         self.size = sum(map(len, self.payloads))
         """Bytes of all payloads."""
 

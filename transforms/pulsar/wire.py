@@ -329,8 +329,9 @@ class Connection:
 
     def _have(self, size: int, deadline: float) -> None:
         """Receive until there are so many bytes that were not given out."""
-        parts = [self._rest[self._at :]]
-        missing = size - len(parts[0])
+        left = self._rest[self._at :]
+        parts = [left] if left else []  # one alone is not copied
+        missing = size - len(left)
         while missing > 0:
             self._wait_until(deadline)
             parts.append(self._socket.recv(_AT_ONCE))

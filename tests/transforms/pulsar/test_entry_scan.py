@@ -128,6 +128,24 @@ def test_every_codec_of_producers(broker, topic, same, codec, batching):
     assert all(plain(messages))
 
 
+def test_payloads_stay_as_they_are_while_others_are_decompressed(broker, topic):
+    """What is decompressed is in memory that is used again."""
+    partition = TopicPartition(topic())
+    client = pulsar.Client(broker.service_url, logger=pulsar.FileLogger(pulsar.LoggerLevel.Error, "/dev/null"))
+    producer = client.create_producer(
+        partition.topic, compression_type=pulsar.CompressionType.LZ4, batching_max_publish_delay_ms=100
+    )
+    sent = [bytes([number]) * size for number in range(40) for size in (10, 70_000 - number * 1_000)]
+    for number, payload in enumerate(sent):
+        producer.send_async(payload, None)
+        if number % 4 == 0:
+            producer.flush()
+    producer.flush()
+    client.close()
+    messages, places = read(broker, partition)
+    assert [each.data() for each in messages] == [place[2] for place in places] == sent
+
+
 def test_schema_versions(broker, topic, same):
     partition = TopicPartition(topic())
     sent = produce_avro_versions(broker.service_url, broker.admin, partition.topic)
