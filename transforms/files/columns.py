@@ -6,7 +6,7 @@ What is the same in all records of a batch, or in those of an entry, is encoded 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Final
 
 from transforms.files.envelope import UNREADABLE_ERROR, read_message
@@ -63,8 +63,15 @@ def join_rows(columns: Sequence[Column], count: int) -> list[Body]:
     return records
 
 
+def join_rows_of_pieces(columns: Sequence[Column], count: int) -> list[Body]:
+    """The same, where some are not bytes but several pieces."""
+    records: list[Body] = [b"".join(chain.from_iterable(map(pieces_of, row))) for row in _rows(columns)]
+    assert len(records) == count  # noqa: S101 - as above
+    return records
+
+
 def rows_in_pieces(columns: Sequence[Column], count: int) -> list[Body]:
-    """The same, where some pieces are large: these stay as they are, and are not copied."""
+    """The records where some pieces are large: these stay as they are, and are not copied."""
     records: list[Body] = [Pieces.joined(map(pieces_of, row)) for row in _rows(columns)]
     assert len(records) == count  # noqa: S101 - as above
     return records

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from binascii import b2a_base64
+from contextlib import suppress
 from functools import lru_cache, partial
 from itertools import repeat
 from typing import Final, Literal
 
 import orjson
 
-from transforms.files.columns import Column, RareError, encode_all, entries_of, join_rows, rows_in_pieces
+from transforms.files.columns import Column, RareError, encode_all, entries_of, join_rows, join_rows_of_pieces
 from transforms.files.envelope import LONG_LIMIT
 from transforms.files.format import EncodedRecords
 from transforms.files.jsonl import encode_record, nested_json, payload_members
@@ -21,6 +22,9 @@ _NULL: Final = b"null"
 #: Of a large payload, what is made JSON at once. Of eight times as much memory, which orjson reserves for it, the C
 #: library has the pages at hand; larger memory is mapped anew each time. [measured: a third less CPU for 1 MB]
 _PIECE_BYTES: Final = 32 * 1024
+_SMALL: Final = 1024
+#: Of small numbers, such as most batch indexes.
+_DECIMALS: Final = [b"%d" % number for number in range(_SMALL)]
 #: A character of UTF-8 has as many bytes at most.
 _LONGEST: Final = 4
 
@@ -48,14 +52,21 @@ def _encode_one(message: PulsarMessage, *, nest: bool) -> bytes:
 
 
 def _encode_columns(batch: MessageBatch, *, nest: bool) -> list[Body]:
-    messages = batch.messages
-    large = are_large(batch.columns.payloads)
-    fields = fields_of(messages)
+    payloads = batch.columns.payloads
+    if not nest and all(payloads):
+        with suppress(UnicodeDecodeError):
+            return _lines(batch, _texts(payloads))
+    return _lines(batch, _contents(payloads, batch.messages, nest=nest))
+
+
+def _lines(batch: MessageBatch, contents: Column) -> list[Body]:
+    """``contents``: what stands behind ``"payload":``, up to the end of the object."""
+    fields = fields_of(batch.messages)
     heads, times, producers = _of_entries(batch)
     try:
         columns: list[Column] = [
             heads,
-            [b"%d" % index for index in batch.columns.indexes],
+            [_DECIMALS[index] if 0 <= index < _SMALL else b"%d" % index for index in batch.columns.indexes],
             times,
             _events(fields.event_times),
             b',"key":',
@@ -65,14 +76,13 @@ def _encode_columns(batch: MessageBatch, *, nest: bool) -> list[Body]:
             b',"properties":',
             *_maps(fields.properties),
             producers,
-            _contents(batch.columns.payloads, messages, nest=nest, large=large),
+            contents,
             b"}\n",
         ]
     except orjson.JSONEncodeError as error:  # a lone surrogate
         raise RareError from error
-    if large:
-        return [bytes(each) for each in rows_in_pieces(columns, len(messages))]
-    return join_rows(columns, len(messages))
+    join = join_rows_of_pieces if are_large(batch.columns.payloads) else join_rows
+    return join(columns, len(batch.messages))
 
 
 def _of_entries(batch: MessageBatch) -> tuple[list[bytes], list[bytes], list[bytes]]:
@@ -117,18 +127,23 @@ def _maps(properties: Properties | list[dict[str, str]]) -> list[Column]:
     for name, texts in zip(properties.names, properties.columns, strict=True):
         columns += (
             b"%b%b:" % (b"," if columns else b"{", orjson.dumps(name)),
-            list(map(orjson.dumps, map(bytes.decode, texts))),
+            map(orjson.dumps, map(bytes.decode, texts)),
         )
     return [*columns, b"}"] if columns else [b"{}"]
 
 
-def _contents(payloads: list[bytes], messages: list[ClientMessage], *, nest: bool, large: bool) -> Column:
-    """What stands behind ``"payload":``, up to the end of the object."""
-    if not nest and all(payloads):
-        try:
-            return list(map(_large_text, payloads) if large else map(orjson.dumps, map(bytes.decode, payloads)))
-        except UnicodeDecodeError:
-            pass
+def _texts(payloads: list[bytes]) -> Column:
+    """Payloads as JSON texts. Raises UnicodeDecodeError where the first is none; for another, when that is taken.
+
+    Each is made when it is taken, so it is in the caches still. [measured: 1.2 us for 2 kB with the line, instead of
+    1.4]
+    """
+    payloads[0].decode()
+    return map(_large_text, payloads) if are_large(payloads) else map(orjson.dumps, map(bytes.decode, payloads))
+
+
+def _contents(payloads: list[bytes], messages: list[ClientMessage], *, nest: bool) -> Column:
+    """Of whatever payloads."""
     return [_content(payload, message, nest=nest) for payload, message in zip(payloads, messages, strict=True)]
 
 

@@ -160,6 +160,19 @@ def test_bytes_that_are_not_utf8_are_base64_in_either_mode() -> None:
         assert line.endswith(b'"payload":null,"payload_base64":"/wA="}\n')
 
 
+@pytest.mark.parametrize("size", [1, 2_000, 100_000])
+@pytest.mark.parametrize("binary", [0, 3, 7])
+def test_one_payload_among_texts_is_not_utf8(size: int, binary: int) -> None:
+    made = [
+        ClientMessage(b"\xff" if place == binary else b"%d" % place * size, application={b"n": b"%d" % place})
+        for place in range(8)
+    ]
+    lines = lines_of(batch_of(*made, entry_size=8))
+    assert [payload_of(line) for line in lines] == [message.payload for message in made]
+    assert [orjson.loads(line)["properties"] for line in lines] == [{"n": str(place)} for place in range(8)]
+    assert [orjson.loads(line)["batch_index"] for line in lines] == list(range(8))
+
+
 def sample() -> MessageBatch:
     return batch_of(
         ClientMessage(b'{"n":1}', key=b"key", application={b"a": b"1"}, event=1_700_000_000_123, version=4),
