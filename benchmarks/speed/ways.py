@@ -57,7 +57,7 @@ def local_ways(part: str) -> Iterator[Way]:
     always = {_NULL, _LINES, *((_ZSTANDARD,) if part == "200 B" else ())}
     for label, options in FORMATS.items():
         for place in (FOLDER, COS):
-            once = label not in always or (part != "200 B" and place == COS)
+            once = label not in always
             share = _SHARE_ONCE[part] if once else 1.0
             run = partial(run_job, options=(*options, WORKERS(1)), place=place)
             yield Way(f"{label}, {place}", run, once, share, 30 if "default" in label else 14)
