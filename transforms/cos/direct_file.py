@@ -90,8 +90,10 @@ class DirectFile:
 
 
 @contextmanager
-def direct_file(path: Path) -> Iterator[DirectFile]:
-    """Write a new file, in full on the disk when the body ends. Where the file system has no such way, as any other.
+def direct_file(path: Path, *, flush: bool = True) -> Iterator[DirectFile]:
+    """Write a new file, in full when the body ends. Where the file system has no such way, as any other.
+
+    ``flush``: it is on the disk then.
 
     Raises FileExistsError, and OSError for what the file system refuses. One for each thread at a time.
     """
@@ -99,7 +101,8 @@ def direct_file(path: Path) -> Iterator[DirectFile]:
         file = DirectFile(descriptor, _buffers.write, 0)
         yield file
         file.finish()
-        os.fsync(descriptor)
+        if flush:
+            os.fsync(descriptor)
 
 
 def write_directly(path: Path, offset: int, data: Piece | Pieces, *, flush: bool) -> None:

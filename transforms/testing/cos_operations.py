@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import BinaryIO, TypeAlias
+from io import BufferedReader
+from typing import TypeAlias
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
@@ -69,7 +70,7 @@ class Handler(Wire):
         ]
         self.answer(HTTPStatus.OK, xml("CopyObjectResult", body), headers=self.described(content))
 
-    def _open_copied(self) -> tuple[Stored, BinaryIO]:
+    def _open_copied(self) -> tuple[Stored, BufferedReader]:
         """Open what ``x-cos-copy-source`` names."""
         host, _, quoted = self.header["x-cos-copy-source"].partition("/")
         bucket = host.split(".")[0]

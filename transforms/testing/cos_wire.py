@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from transforms.testing.cos_answers import Refusal, error_xml
@@ -163,7 +163,7 @@ class Wire(BaseHTTPRequestHandler):
         if "content-length" not in self.header:
             raise Refusal(HTTPStatus.LENGTH_REQUIRED, "MissingContentLength", "Content-Length is required.")
         size, self._unread = self._unread, 0
-        content = self.cos.disk.receive(cast(BinaryIO, self.rfile), size)
+        content = self.cos.disk.receive(cast(io.BufferedReader, self.rfile), size)
         if self.fault == "corrupt" and size:
             with self.cos.disk.open(content) as source:
                 damaged = bytes([source.read(1)[0] ^ 1]) + source.read()
