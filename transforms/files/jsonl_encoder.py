@@ -110,6 +110,8 @@ def _events(times: list[int]) -> Column:
     latest = max(times)
     if latest >= LONG_LIMIT:
         raise RareError
+    if min(times) > 0:
+        return orjson.dumps(times)[1:-1].split(b",")
     return [b"%d" % time if time else _NULL for time in times] if latest else _NULL
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
+from struct import Struct
 from typing import Any, Final, TypeVar
 
 from transforms.pulsar.batch_layouts import EVENT_TIME, KEY, ORDERING_KEY, Row, Shape, read_number
@@ -13,9 +14,8 @@ from transforms.pulsar.stored_messages import StoredMessage, named
 
 _T = TypeVar("_T")
 
-#: An event time has as many bytes in protobuf's encoding from 1971 on, of which the upper ones change in 16 seconds.
-_TIME_BYTES: Final = 6
-_LOW_BYTES: Final = 2
+#: An event time has six bytes in protobuf's encoding from 1971 on, of which the upper four change in 16 seconds.
+_LOW_AND_HIGH: Final = Struct("<HI")
 
 
 @dataclass(slots=True)
@@ -98,7 +98,8 @@ def _texts(encoded: list[bytes]) -> list[bytes]:
 
 
 def _times(encoded: list[bytes]) -> list[int]:
-    if set(map(len, encoded)) != {_TIME_BYTES}:
+    if set(map(len, encoded)) != {_LOW_AND_HIGH.size}:
         return list(map(read_number, encoded))
-    highs = {high: read_number(high) << 7 * _LOW_BYTES for high in {each[_LOW_BYTES:] for each in encoded}}
-    return [highs[each[_LOW_BYTES:]] + (each[0] & 0x7F) + ((each[1] & 0x7F) << 7) for each in encoded]
+    pairs = list(_LOW_AND_HIGH.iter_unpack(b"".join(encoded)))
+    highs = {high: read_number(high.to_bytes(4, "little")) << 14 for high in set(map(itemgetter(1), pairs))}
+    return [highs[high] + (low & 0x7F) + (low >> 1 & 0x7F << 7) for low, high in pairs]
