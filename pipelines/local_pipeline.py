@@ -11,12 +11,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 
 from transforms.errors import BackupError
-from transforms.memory import return_freed_memory
+from transforms.memory import return_freed_memory, seldom_look_for_cycles
 from transforms.progress import Progress
-
-#: Objects made more than deleted before Python looks for cycles, against 700: batches of messages are many objects, and
-#: none of them is in a cycle.
-_YOUNG_OBJECTS = 100_000
 
 
 def new_pipeline(beam_args: Sequence[str]) -> beam.Pipeline:
@@ -45,9 +41,7 @@ def _bulk_work() -> Iterator[None]:
     # The state is in the same process anyway.
     cache_mb, worker_handlers.STATE_CACHE_SIZE_MB = worker_handlers.STATE_CACHE_SIZE_MB, 0
     thresholds = gc.get_threshold()
-    gc.collect()
-    gc.freeze()  # modules and the pipeline, which stay
-    gc.set_threshold(_YOUNG_OBJECTS, *thresholds[1:])
+    seldom_look_for_cycles()
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from apache_beam.runners.worker import sdk_worker_main
 from apache_beam.runners.worker.worker_id_interceptor import WorkerIdInterceptor
 from google.protobuf import json_format, text_format
 
-from transforms.memory import return_freed_memory
+from transforms.memory import return_freed_memory, seldom_look_for_cycles
 
 _ANSWER_SECONDS = 60
 _PARENT_SECONDS = 0.5
@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
     os.environ.update(_environment(options.id, options.provision_endpoint))
     return_freed_memory()
+    seldom_look_for_cycles()
     sdk_worker_main.main([])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 from dataclasses import dataclass
 
@@ -34,6 +35,10 @@ _MAPPED_FROM = _MIB
 #: What may be free at the end of a heap before it goes back. With as little as the system's 128 KiB the pages of each
 #: batch go back and are asked for again.
 _FREE_IN_HEAP = 16 * _MIB
+
+#: Objects made more than deleted before Python looks for cycles, against 700: batches of messages are many objects, and
+#: none of them is in a cycle.
+_YOUNG_OBJECTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,13 @@ def return_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM)
         mallopt(_M_TRIM_THRESHOLD, _FREE_IN_HEAP)
+
+
+def seldom_look_for_cycles() -> None:
+    """Have Python look for objects in cycles seldom, and never among those that are there now, which stay."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 
 class MemoryWatch:
