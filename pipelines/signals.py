@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from queue import SimpleQueue
 
 from pipelines import logs
 
@@ -32,7 +32,6 @@ _where: Callable[[], str] = _at_first
 _before_the_end: list[Callable[[str, int], object]] = []
 _result: int | None = None
 _wakeup: socket.socket | None = None
-_heard = 0
 
 
 def listen() -> None:
@@ -45,11 +44,13 @@ def listen() -> None:
         return
     hearing, _wakeup = socket.socketpair()
     _wakeup.setblocking(False)
-    # Not raised in the main thread, which hears nothing while it waits for an answer inside a library.
-    threading.Thread(target=_end, args=(hearing,), name="signals", daemon=True).start()
+    first: SimpleQueue[int] = SimpleQueue()
+    # Not in the main thread, which hears nothing while it waits for an answer inside a library.
+    threading.Thread(target=_hear, args=(hearing, first), name="signals", daemon=True).start()
+    threading.Thread(target=_end, args=(first,), name="end", daemon=True).start()
     signal.set_wakeup_fd(_wakeup.fileno(), warn_on_full_buffer=False)
     for number in _WORDS:
-        signal.signal(number, _count)
+        signal.signal(number, lambda *_: None)
 
 
 def stands(where: Callable[[], str] = _at_first) -> None:
@@ -80,19 +81,22 @@ def unbroken(code: int) -> Iterator[None]:
         _result = code
 
 
-def _count(number: int, frame: FrameType | None) -> None:
-    global _heard  # noqa: PLW0603 - signals are a matter of the process
-    _heard += 1
-    if _heard > 1:
-        # Whoever passes signals on may do so twice at once, and the sentence is still being written.
-        time.sleep(_GRACE_SECONDS)
-        os._exit(128 + number)
-
-
-def _end(hearing: socket.socket) -> None:
-    number = 0
-    while number not in _WORDS:
+def _hear(hearing: socket.socket, first: SimpleQueue[int]) -> None:
+    heard = False
+    while True:
         (number,) = hearing.recv(1)
+        if number not in _WORDS:
+            continue
+        if heard:
+            # Whoever passes signals on may do so twice at once, and the sentence is still being written.
+            time.sleep(_GRACE_SECONDS)
+            os._exit(128 + number)
+        heard = True
+        first.put(number)
+
+
+def _end(first: SimpleQueue[int]) -> None:
+    number = first.get()
     with _lock:
         if _result is not None:
             os._exit(_result)
