@@ -209,7 +209,7 @@ class StoredEntryMessages:
             raise NotPlainError from None
         if metadata.WhichOneof(_NOT_PLAIN) is not None:
             raise NotPlainError
-        content = data = _decompressed(metadata, data)
+        whole = data = _decompressed(metadata, data)
         self.head = head = EntryHead(position, metadata)
         size = head.batch_size
         self.messages: list[ClientMessage]
@@ -228,7 +228,7 @@ class StoredEntryMessages:
             else:
                 rows, self.payloads = _unpacked(data, size)
             self.messages = list(map(_message, zip(repeat(head), count(), self.payloads, rows, layouts, strict=False)))
-        _use_again(content)
+        _use_again(whole)
         self.size = sum(map(len, self.payloads))
         """Bytes of all payloads."""
 
