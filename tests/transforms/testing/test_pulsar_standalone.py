@@ -77,6 +77,16 @@ def test_what_was_sent_is_there_after_sigkill_on_the_same_address(own_broker: Pu
     assert _read(own_broker.service_url, topic) == sent
 
 
+def test_a_killed_bookie_has_left_no_registration_when_it_comes_back(own_broker: PulsarStandalone) -> None:
+    """It would delete it while it makes its own, and may do both for ever (see ``_forget_registration``)."""
+    own_broker.kill()
+    before = own_broker.log.stat().st_size
+    own_broker.start()
+    log = own_broker.log.read_bytes()[before:].decode()
+    assert "Acquired resource lock on /ledgers/available/" in log
+    assert "Deleting path: /ledgers/available/" not in log
+
+
 def test_old_ledgers_are_deleted_where_nothing_keeps_them(own_broker: PulsarStandalone) -> None:
     topic = "persistent://public/let-go/trimmed"
     produce(own_broker.service_url, topic, 5, batching=False)
