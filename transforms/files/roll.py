@@ -147,10 +147,10 @@ class Roller:
     def add(self, records: Records) -> None:
         """Take records in that follow, in their (window, lane), all that came before."""
         self._state.count(records)
-        self._place(records)
+        self._place(records, self._state.settled)
 
-    def _place(self, records: Records) -> None:
-        """Put into files what is not stored."""
+    def _place(self, records: Records, source: Position | None) -> None:
+        """Put into files what is not stored. ``source``: see ``OpenFile.begin``."""
         key = records.window, records.lane
         runs = self._stored(*key)
         begin, count = 0, len(records)
@@ -169,7 +169,7 @@ class Roller:
                 if file is not None and any(file.last < stored.first <= at for stored in runs):
                     self._cut(key)
                 end = count if run is None else records.place(run.first, begin)
-            begin = self._fill(key, records, begin, end)
+            begin = self._fill(key, records, begin, end, source)
 
     def restore(self) -> None:
         """The state comes from a checkpoint: leave out of its open files what has been stored since then.
@@ -190,7 +190,7 @@ class Roller:
                 self.abandoned += file.parts
             else:
                 for piece in pieces:
-                    self._place(piece)
+                    self._place(piece, file.begin)
 
     def seal(self, before: int, window_size: int) -> None:
         """Cut every file whose window ends at or before ``before`` (all times in milliseconds)."""
@@ -219,12 +219,12 @@ class Roller:
         """The records of an open file that wait."""
         return self._loaded().get(key, []) + [piece for piece in self.added if (piece.window, piece.lane) == key]
 
-    def _fill(self, key: tuple[int, str], records: Records, begin: int, end: int) -> int:
+    def _fill(self, key: tuple[int, str], records: Records, begin: int, end: int, source: Position | None) -> int:
         """Put as many records into the open file as fit, and cut it if it is full. Returns the place behind them."""
         file = self._state.files.get(key)
         if file is None:
             first = records.position(begin)
-            file = OpenFile(*key, records.header, first, first, begin=self._state.settled)
+            file = OpenFile(*key, records.header, first, first, begin=source)
             self._state.files[key] = file
         ends = records.ends
         base = ends[begin - 1] if begin else 0

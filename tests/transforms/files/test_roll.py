@@ -354,6 +354,20 @@ def test_what_is_done_is_all_before_the_oldest_open_file():
     assert state.done == Position(1, 3)
 
 
+def test_what_is_cut_off_an_open_file_after_a_restart_is_still_to_be_read_from_where_it_began():
+    """Else it would be acknowledged, and be nowhere but in the state."""
+    stored: dict[tuple[int, str], list[StoredRun]] = {}
+    stage = Stage(Limits(), stored)
+    stage.state.settled = Position(1, 1)
+    stage.roll([Message(Position(1, entry), 0, "", 3) for entry in range(1, 9)])
+    stage.state.settled = Position(1, 9)
+    stored[0, ""] = [StoredRun(Position(1, 4), Position(1, 5), 2)]
+    stage.restore(stage.checkpoint())
+    assert [file.first for file in stage.state.files.values()] == [Position(1, 6)]
+    assert stage.state.done == Position(1, 1)
+    assert [(run.first, run.last) for _, _, run, _, _ in stage.finished] == [(Position(1, 1), Position(1, 3))]
+
+
 def test_a_window_that_has_not_begun_is_not_waited_for():
     state = PartitionFiles()
     roller = Roller(state, Limits(), lambda *_: (), lambda: [])
