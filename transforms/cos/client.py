@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -249,7 +250,9 @@ class CosClient:
                 answer = call(sdk)
         except Exception as error:
             # Not only CosException: a garbled body raises what the XML parser raises.
-            raise RequestFailed(_failure(operation, key, error)) from None
+            failure = _failure(operation, key, error)
+            _forget_frames(error)
+            raise RequestFailed(failure) from None
         fields = {name.lower(): value for name, value in (answer or {}).items()}
         if wanted is not None and wanted not in fields:
             # A copy may answer 200 and then an error in its body; and a proxy 200 with a page of its own.
@@ -316,6 +319,17 @@ def _sent(body: Body) -> Body:
     It takes none for a length that is not known.
     """
     return body if len(body) else b""
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go what the frames of an error hold: above all the body of the request that failed.
+
+    The HTTP client leaves a cycle of error and frame behind, and cycles are seldom looked for (see
+    ``seldom_look_for_cycles``).
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _failure(operation: str, key: str, error: Exception) -> Failure:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -74,6 +75,24 @@ def test_put_survives_a_fault_that_passes(server, store, kind):
     assert store.put(KEY, b"hello" * 1000, META) is True
     assert server.stored_bytes(TEST_BUCKET, KEY) == b"hello" * 1000
     assert server.requests["PutObject"] == 2
+
+
+@pytest.mark.parametrize("kind", WITHOUT_EFFECT)
+def test_what_was_sent_in_vain_goes_without_a_look_for_cycles(server, store, kind):
+    payload = b"hello" * 1000
+    gc.collect()
+    gc.disable()
+    try:
+        server.faults.add(kind, operation="PutObject")
+        store.put(KEY, payload, META)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = [each for each in gc.garbage if any(it is payload for it in gc.get_referents(each))]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert left == []
 
 
 @pytest.mark.parametrize("kind", AFTER_THE_EFFECT)
