@@ -21,6 +21,8 @@ from pipelines import logs
 
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _GRACE_SECONDS = 0.5
+#: Whoever passes signals on may do so twice at once, to the process and to its group: that is one.
+_TWICE_SECONDS = 0.25
 
 
 def _at_first() -> str:
@@ -82,17 +84,18 @@ def unbroken(code: int) -> Iterator[None]:
 
 
 def _hear(hearing: socket.socket, first: SimpleQueue[int]) -> None:
-    heard = False
+    heard: tuple[int, float] | None = None
     while True:
         (number,) = hearing.recv(1)
+        now = time.monotonic()
         if number not in _WORDS:
             continue
-        if heard:
-            # Whoever passes signals on may do so twice at once, and the sentence is still being written.
-            time.sleep(_GRACE_SECONDS)
+        if heard is None:
+            heard = number, now
+            first.put(number)
+        elif number != heard[0] or now > heard[1] + _TWICE_SECONDS:
+            time.sleep(_GRACE_SECONDS)  # the sentence is still being written
             os._exit(128 + number)
-        heard = True
-        first.put(number)
 
 
 def _end(first: SimpleQueue[int]) -> None:
