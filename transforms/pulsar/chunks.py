@@ -9,7 +9,7 @@ acknowledged, and what has to be read again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from transforms.pulsar.entries import StoredEntry
@@ -32,6 +32,8 @@ class PassedEntries:
     def __init__(self, start: Position) -> None:
         """``start`` is where the reader begins."""
         self._incomplete: dict[str, _Incomplete] = {}
+        self._now = 0
+        """When ``oldest`` was last asked for."""
         self.go_to(start)
 
     def go_to(self, start: Position) -> None:
@@ -90,10 +92,13 @@ class PassedEntries:
         return min((each for each in lost if each != delivered), default=None)
 
     def behind_all_complete(self, place: Position) -> Position:
-        """Where to start again to read on at ``place``: further back if a message that is not complete begins there."""
-        return min([place, *(each.first for each in self._incomplete.values())])
+        """Where to start again to read on at ``place``: further back if a message that is waited for begins there."""
+        return min([place, *self._waited_for()])
 
     def oldest(self, now: int) -> Position | None:
         """The first chunk of the oldest message that is not complete and for which patience has not ended."""
-        waiting = (each.first for each in self._incomplete.values() if each.publish_time + PATIENCE >= now)
-        return min(waiting, default=None)
+        self._now = now
+        return min(self._waited_for(), default=None)
+
+    def _waited_for(self) -> Iterator[Position]:
+        return (each.first for each in self._incomplete.values() if each.publish_time + PATIENCE >= self._now)

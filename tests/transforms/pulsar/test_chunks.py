@@ -86,3 +86,12 @@ def test_reading_again_begins_with_the_first_chunk_of_what_is_not_complete():
     assert passed.behind_all_complete(at(9)) == at(4)
     passed.complete(at(4))
     assert passed.behind_all_complete(at(9)) == at(9)
+
+
+def test_reading_again_does_not_go_back_to_a_message_that_is_no_longer_waited_for():
+    passed = PassedEntries(EARLIEST)
+    passed.look([chunk(4, 0, time=1_000), chunk(6, 0, name="b", time=2_000)])
+    assert passed.oldest(1_001 + PATIENCE) == at(6)
+    assert passed.behind_all_complete(at(9)) == at(6)
+    # Its last chunk may come all the same.
+    assert passed.look([chunk(10, 1)]) == at(4)
