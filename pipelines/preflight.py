@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pipelines.options import BackupConfig
+from pipelines.runner_options import given_options
 from transforms.at_once import at_once
 from transforms.cos.destination import check_writable
 from transforms.errors import ConfigurationError
 from transforms.files.naming import Layout
+from transforms.pulsar.positions import EARLIEST
 from transforms.pulsar.preflight import check_source
 from transforms.pulsar.request import Resolution
 
@@ -38,8 +40,33 @@ def preflight(config: BackupConfig) -> Preflight:
         ]
     )
     (resolution, of_source), writable = found
+    if config.streaming:
+        _refuse_moving_over_unread(config, resolution)
     layout = _fitting_layout(config, resolution, case_blind=writable.case_blind)
     return Preflight(resolution, layout, [*of_source, *writable.warnings])
+
+
+def _refuse_moving_over_unread(config: BackupConfig, resolution: Resolution) -> None:
+    """Raise ConfigurationError where the stream would acknowledge what it does not read, and somebody kept.
+
+    A run with an end acknowledges nothing there. A stream acknowledges all up to where it is, again and again, and has
+    to: what it was begun with is in its state, which does not know of subscriptions. One that goes on from a savepoint
+    begins there, not at the start that is given.
+    """
+    request = config.request
+    if request.subscription is None or not config.acknowledge or "savepoint_path" in given_options(config.beam_args):
+        return
+    unread = [
+        each.partition.name
+        for each in resolution.ranges
+        if each.start > EARLIEST and each.partition not in resolution.acknowledge | resolution.missing
+    ]
+    if unread:
+        raise ConfigurationError(
+            f"--start={request.start}: the subscription {request.subscription} stands before it in "
+            f"{', '.join(unread)}. A stream moves its subscription on, also over what lies between, which nobody would "
+            "have read. Give --start=subscription, or a --subscription of its own."
+        )
 
 
 def _fitting_layout(config: BackupConfig, resolution: Resolution, *, case_blind: bool) -> Layout:

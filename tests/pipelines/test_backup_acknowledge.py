@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import time
+
+import pulsar
 import pytest
 
-from tests.pipelines.backups import backup, refused
+from pipelines.options import parse_options
+from pipelines.preflight import preflight
+from tests.pipelines.backups import arguments, backup, refused
 from tests.pipelines.producing import acknowledge, numbered, publish_times, send
 from tests.pipelines.reading_back import assert_holds, messages_in
+from transforms.errors import ConfigurationError, SourceError
+from transforms.pulsar import acknowledge as acknowledge_module
 from transforms.pulsar import resolve
+from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.positions import Position
 from transforms.pulsar.subscriptions import SubscriptionState
 from transforms.testing.cos_faults import ALWAYS
@@ -46,6 +54,74 @@ def test_a_missing_subscription_is_created_at_the_end_for_latest(broker, client,
     more = send(client, name, numbered(10), batch=10)
     backup(broker, name, bucket, "--subscription=made", "--start=subscription", *with_admin(broker, admin))
     assert_holds(messages_in(bucket), {name: more})
+
+
+_STREAM = ["--runner=FlinkRunner", "--streaming", "--flink_master=http://127.0.0.1:1", "--environment_type=EXTERNAL"]
+
+
+@pytest.mark.parametrize("start", ["latest", "id"])
+def test_a_stream_is_refused_that_would_acknowledge_what_it_does_not_read(broker, client, topic, bucket, start):
+    name = topic()
+    places = send(client, name, numbered(30), batch=10)
+    broker.admin.create_subscription(name, "kept")
+    start = str(places[20]) if start == "id" else start
+    argv = arguments(broker, name, bucket, ["--subscription=kept", f"--start={start}", *_STREAM])
+    with pytest.raises(ConfigurationError) as caught:
+        preflight(parse_options(argv))
+    assert str(caught.value) == (
+        f"--start={start}: the subscription kept stands before it in {name}. A stream moves its subscription on, also "
+        "over what lies between, which nobody would have read. Give --start=subscription, or a --subscription of its "
+        "own."
+    )
+    for fine in (
+        ["--start=subscription", "--subscription=kept"],
+        ["--start=earliest", "--subscription=kept"],
+        [f"--start={start}", "--subscription=new"],
+        [f"--start={start}"],
+        [f"--start={start}", "--subscription=kept", "--acknowledge=never"],
+        # The savepoint says where it begins.
+        [f"--start={start}", "--subscription=kept", "--savepoint_path=/tmp/savepoint"],
+    ):
+        preflight(parse_options(arguments(broker, name, bucket, [*fine, *_STREAM])))
+    assert cursor(broker, name, "kept") == places[0]
+
+
+def test_a_topic_without_messages_keeps_no_stream_from_its_start(broker, topic, bucket):
+    name = topic(partitions=2)
+    broker.admin.create_subscription(name, "kept")
+    preflight(parse_options(arguments(broker, name, bucket, ["--subscription=kept", "--start=latest", *_STREAM])))
+
+
+def test_what_cannot_be_acknowledged_is_tried_again_whatever_the_reason(broker, client, topic, monkeypatch, caplog):
+    """The thread that acknowledges is the only one of its process: without it nothing would be, and nobody know."""
+    names = [topic(), topic()]
+    ends = {name: send(client, name, numbered(30), batch=10)[-1].next_entry() for name in names}
+    for name in names:
+        broker.admin.create_subscription(name, "kept")
+    errors = [RuntimeError("out of the blue"), SourceError("the broker is away."), pulsar.Timeout("no answer")]
+    close = pulsar.Consumer.close
+
+    def closing(consumer: pulsar.Consumer) -> None:
+        close(consumer)
+        if errors:
+            raise errors.pop()
+
+    monkeypatch.setattr(pulsar.Consumer, "close", closing)
+    monkeypatch.setattr(acknowledge_module, "_PAUSE_SECONDS", 0.05)
+    acknowledger = acknowledge_module.Acknowledger(
+        acknowledge_module.AcknowledgeSettings(PulsarConnection(broker.service_url), "kept")
+    )
+    try:
+        acknowledger.offer(ends)
+        deadline = time.monotonic() + 30
+        while errors or acknowledger._waiting:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        acknowledger.close()
+    assert {name: cursor(broker, name, "kept") for name in names} == ends
+    assert "out of the blue Not acknowledged up to" in caplog.text
+    assert caplog.text.count("; the job tries again.") == 3
 
 
 @pytest.mark.parametrize("start", ["id", "inside", "time"])

@@ -21,9 +21,10 @@ import apache_beam as beam
 from apache_beam.transforms.trigger import AccumulationMode, AfterCount, Repeatedly
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.errors import BackupError
+from transforms.errors import BackupError, TopicNotFoundError
 from transforms.pulsar.client import connect
 from transforms.pulsar.connection import PulsarConnection
+from transforms.pulsar.ends import partition_ends
 from transforms.pulsar.messages import TopicPartition
 from transforms.pulsar.positions import Position
 
@@ -167,8 +168,12 @@ class Acknowledger:
             for name, position in taken.items():
                 try:
                     self._acknowledge(TopicPartition.parse(name), position)
-                except BackupError as error:
-                    _log.warning("%s Not acknowledged up to %s yet; the job tries again.", error, position)
+                except Exception as error:  # whatever it is, all others are to be acknowledged
+                    # With the traceback of what is no sentence.
+                    unexpected = None if isinstance(error, BackupError) else error
+                    _log.warning(
+                        "%s Not acknowledged up to %s yet; the job tries again.", error, position, exc_info=unexpected
+                    )
                     pause = _PAUSE_SECONDS
                     continue
                 with self._changed:
@@ -177,6 +182,12 @@ class Acknowledger:
                         del self._waiting[name]
 
     def _acknowledge(self, partition: TopicPartition, position: Position) -> None:
+        try:
+            # A topic that was deleted would be created by who subscribes.
+            partition_ends(self._settings.connection, partition)
+        except TopicNotFoundError as error:
+            _log.warning("%s There is nothing to be acknowledged any more.", error)
+            return
         with connect(self._settings.connection).subscription(partition, self._settings.subscription) as held:
             acknowledged = held.acknowledge_before(position)
         if acknowledged is not None:

@@ -10,7 +10,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pulsar
@@ -125,7 +125,10 @@ class PulsarClient:
 
     @contextmanager
     def subscription(self, partition: TopicPartition, name: str) -> Iterator[Subscription]:
-        """Hold the subscription of one partition, alone. Raises SourceError where another consumer holds it."""
+        """Hold the subscription of one partition, alone.
+
+        Raises SourceError where another consumer holds it, and where the broker does not answer when it is given back.
+        """
         with explained(self.connection, f"{partition.name} (subscription {name})"):
             consumer = self._client.subscribe(
                 partition.name,
@@ -136,7 +139,12 @@ class PulsarClient:
             )
         try:
             yield Subscription(consumer, self.connection, partition)
-        finally:
+        except BaseException:
+            with suppress(pulsar.PulsarException):
+                consumer.close()
+            raise
+        # What was acknowledged may go out only now.
+        with explained(self.connection, f"{partition.name} (subscription {name})"):
             consumer.close()
 
     def schema_info(self, topic: str, version: int) -> Any:

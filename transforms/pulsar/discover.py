@@ -212,9 +212,14 @@ class _Discover(beam.DoFn):  # type: ignore[misc]
 def added_partitions(request: Request, known: frozenset[TopicPartition]) -> list[TopicPartition]:
     """The partitions of the request's topics that are not known. What the broker does not tell is logged, and left."""
     found: dict[TopicPartition, None] = {}
+    topics: list[str] = []
     try:
-        for topic in request.all_topics():
-            found |= dict.fromkeys(partitions_of(request.connection, topic))
+        topics = request.all_topics()
     except BackupError as error:
-        _log.warning("Whether there are new partitions is not known: %s", error)
+        _log.warning("Whether there are new topics is not known: %s", error)
+    for topic in topics:
+        try:
+            found |= dict.fromkeys(partitions_of(request.connection, topic))
+        except BackupError as error:
+            _log.warning("Whether %s has new partitions is not known: %s", topic, error)
     return [each for each in found if each not in known]

@@ -10,6 +10,7 @@ from typing import Any
 
 from apache_beam.utils.timestamp import Duration
 
+from transforms.errors import TopicNotFoundError
 from transforms.memory import RECORD_BYTES
 from transforms.progress import progress_of
 from transforms.pulsar.feeds import ReadSettings, leased
@@ -80,7 +81,17 @@ class PartitionReader:
         deadline = time.monotonic() + SLICE_SECONDS
         size = late = 0
         while True:
-            portion = feed.take(max(deadline - time.monotonic(), 0.001))
+            try:
+                portion = feed.take(max(deadline - time.monotonic(), 0.001))
+            except TopicNotFoundError as error:
+                if self._bounded:
+                    raise
+                # For as long as a broker that is away is waited for. All other partitions go on.
+                _log.warning("%s It is read no more; what was read of it is stored.", error)
+                self._metrics.gone()
+                if not tracker.try_claim(Claim(restriction.stop, windows.state)):
+                    return
+                break
             if portion is not None and portion.messages:
                 whole, portion = portion, portion.before(restriction.stop)
                 batches = list(_batches(partition, portion, rule, windows, settled)) if portion.messages else []
@@ -118,15 +129,8 @@ class PartitionReader:
                 yield from self._noted([gap] if gap else [])
                 break
             elif portion is not None:
-                seal = windows.idle(portion.caught_up)
-                self._metrics.caught_up(partition)
-                if not tracker.try_claim(Claim(upto, windows.state, portion.look_from(upto))):
-                    return
-                if seal is not None:
-                    yield Seal(partition, seal, portion.look_from(upto) or upto)
-                yield from self._noted(portion.gaps)
+                yield from self._idle(partition, portion, upto, windows, tracker)
                 watermark(windows.state.watermark(rule))
-                self._hand_back(tracker, IDLE_DELAY)
                 return
             if time.monotonic() >= deadline or size >= settings.slice_bytes:
                 watermark(windows.state.watermark(rule))
@@ -135,6 +139,19 @@ class PartitionReader:
         feed.close()
         progress_of(settings.run).finished(partition)
         yield Seal(partition, FOREVER, settled)
+
+    def _idle(
+        self, partition: TopicPartition, portion: Portion, upto: Position, windows: WindowTracker, tracker: Any
+    ) -> Iterator[Seal | Gap]:
+        """There is no more for now: what ends by the clock."""
+        seal = windows.idle(portion.caught_up)
+        self._metrics.caught_up(partition)
+        if not tracker.try_claim(Claim(upto, windows.state, portion.look_from(upto))):
+            return
+        if seal is not None:
+            yield Seal(partition, seal, portion.look_from(upto) or upto)
+        yield from self._noted(portion.gaps)
+        self._hand_back(tracker, IDLE_DELAY)
 
     def _hand_back(self, tracker: Any, delay: Duration | None = None) -> None:
         tracker.defer_remainder(delay)

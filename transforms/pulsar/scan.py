@@ -148,8 +148,11 @@ class PartitionScan:
         return None
 
     def _bear(self, trouble: BackupError, tries: int) -> None:
-        """Wait a while for a broker that is away, restarts, or refuses a token that has expired; but not for ever."""
-        if isinstance(trouble, TopicNotFoundError):
+        """Wait a while for a broker that is away, restarts, or refuses a token that has expired; but not for ever.
+
+        A topic that is not there is waited for by a stream only, which ends the partition then.
+        """
+        if isinstance(trouble, TopicNotFoundError) and self._stop is not None:
             raise trouble
         if time.monotonic() > self._answered + self._retry_seconds:
             # Knows better why, where it cannot be reached.
