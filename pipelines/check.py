@@ -28,6 +28,7 @@ from transforms.pulsar.admin import PulsarAdmin
 from transforms.pulsar.amounts import amount, last_entry
 from transforms.pulsar.client import connect
 from transforms.pulsar.entries import stored_entries
+from transforms.pulsar.message_columns import LATEST_TIME
 from transforms.pulsar.messages import MessageBatch
 from transforms.pulsar.positions import Position
 from transforms.pulsar.restriction import PartitionRange
@@ -193,7 +194,7 @@ def _sample(
     if message is None:
         return None, None
     found = message.message_id()  # type: ignore[attr-defined]
-    published = message.publish_timestamp()
+    published = min(message.publish_timestamp(), LATEST_TIME)
     time = config.windows.time(published, message.event_timestamp())
     message_id = found.ledger_id(), found.entry_id(), found.batch_index()
     (encoded,) = make_encoder().encode(MessageBatch.of(each.partition, [message], [message_id], [published], time))

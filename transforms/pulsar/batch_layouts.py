@@ -54,9 +54,9 @@ class Shape(NamedTuple):
 
     @property
     def properties(self) -> dict[bytes, int]:
-        """The place of each property by its name; of the same names, the last."""
-        places = (place for place, each in enumerate(self.fields) if each == _PROPERTIES)
-        return dict(zip(self.names, places, strict=True))
+        """The place of each property by its name; of the same names, the first (see ``named``)."""
+        places = [place for place, each in enumerate(self.fields) if each == _PROPERTIES]
+        return dict(zip(reversed(self.names), reversed(places), strict=True))
 
 
 class Layout:

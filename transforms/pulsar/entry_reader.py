@@ -52,20 +52,22 @@ class EntryReader:
             if entry.head.position >= self._first:
                 return entry
 
-    def holds_more(self, place: Position, waited: int) -> bool:
-        """Whether the broker holds an entry at or behind a place. Raises SourceError, and as ``next`` does.
+    def end(self, place: Position, waited: int) -> Position | None:
+        """The place behind all that the broker holds; None where some of it, at or behind ``place``, is still to come.
 
-        ``waited``: how often nothing has come by now, since the last entry. Every now and then it is asked whether the
-        broker gives any of them out at all; and if it has given none for long, that is an error.
+        It is ``place`` where the broker holds no more. Else the broker passes over all of that without giving it out,
+        with reason or not. ``waited``: how often nothing has come by now, since the last entry; every now and then the
+        broker is asked whether it passes over. If it does not, and gives nothing for long, that is an error. Raises
+        SourceError, and as ``next`` does.
         """
         self._held.look()
         last = self._held.last
         if last is None or last.entry < 0 or last < place._replace(batch=0):
-            return False
+            return place
         if waited % STALLED == 0 and self._held.has_passed_the_last():
-            return False
+            return last.next_entry()
         if waited < _LONGEST_WAIT:
-            return True
+            return None
         raise SourceError(
             f"{self._partition.name}: the broker says that there are messages at {place}, but sends none. Look at the "
             "broker's log, or try again."

@@ -6,11 +6,12 @@ import math
 import time
 from collections.abc import Generator
 
-from transforms.errors import BackupError
+from transforms.errors import BackupError, SourceError
 from transforms.memory import LARGE_PAYLOAD
 from transforms.pulsar.ends import explained
+from transforms.pulsar.entries import stored_entries
 from transforms.pulsar.entry_reader import EntryReader, entry_reader
-from transforms.pulsar.message_columns import EntryRun
+from transforms.pulsar.message_columns import LATEST_TIME, EntryRun
 from transforms.pulsar.portion import Portion
 from transforms.pulsar.positions import Position
 from transforms.pulsar.scan import HASTY_MS, PATIENT_MS, PORTION_SECONDS, PartitionScan, before
@@ -68,7 +69,6 @@ class EntryScan(PartitionScan):
                 end = error
             if portion.messages or portion.caught_up:
                 yield self._finished(portion, portion.bytes, self._passed)
-            if end is None:
                 self._answered = time.monotonic()  # while nobody asked, the broker was not asked either
         if isinstance(end, BackupError):
             raise end
@@ -85,8 +85,11 @@ class EntryScan(PartitionScan):
                         return
                     continue
                 self._waited = 0
-                if entry.head.position.ledger != self._start.ledger:
-                    yield from self._look_before(entry.head.position)
+                place = entry.head.position
+                if place[:2] != self._start[:2]:
+                    if place < self._start:
+                        continue  # given twice
+                    yield from self._look_before(place)
             if not portion.messages:
                 late = time.monotonic() + PORTION_SECONDS
             self._take(entry, portion)
@@ -100,8 +103,12 @@ class EntryScan(PartitionScan):
             return False
         self._waited += 1
         asked = now_ms()
-        if reader.holds_more(self._start, self._waited):
+        end = reader.end(self._start, self._waited)
+        if end is None:
             return False
+        if end != self._start:
+            self._look_for_passed(self._start, end)
+            self._start = end
         if self._stop is None and not self._start.batch:
             self._end.no_more(before(self._start), self._start)
         portion.caught_up = asked
@@ -120,7 +127,8 @@ class EntryScan(PartitionScan):
             columns.messages += messages
             columns.payloads += payloads
             columns.indexes += range(begin, end) if entry.head.batch_size else (-1,)
-            columns.entries.append(EntryRun(len(messages), place.ledger, place.entry, entry.head.publish_time))
+            publish_time = min(entry.head.publish_time, LATEST_TIME)
+            columns.entries.append(EntryRun(len(messages), place.ledger, place.entry, publish_time))
             portion.bytes += size
         if end < count:
             self._start, self._begun = Position(place.ledger, place.entry, end), entry
@@ -128,14 +136,35 @@ class EntryScan(PartitionScan):
             self._start = place.next_entry()
 
     def _look_before(self, position: Position) -> Generator[None, None, None]:
-        """Look for what was deleted before an entry that is in another ledger than the one before it.
+        """Look for what the broker has passed over, or deleted, before an entry that may not follow the one before it.
 
         Raises BackupError.
         """
-        if self._start.ledger < 0:
-            return  # what lies before the first entry of all is told elsewhere
+        start = self._start
+        if start.ledger < 0:  # what lies before the first ledger of all is told elsewhere
+            start = Position(position.ledger, 0)
+        if start == position:
+            return
         yield None
-        if self._end.is_fresh(before(self._start)):
+        self._look_for_passed(start, position)
+        if start.ledger == position.ledger:
+            return
+        if self._end.is_fresh(before(start)):
             self._ledgers.look()
         else:
-            self._look_for_deleted(self._start, position)
+            self._look_for_deleted(start, position)
+
+    def _look_for_passed(self, start: Position, stop: Position) -> None:
+        """Raise SourceError where the broker holds messages between the two: it has passed over them.
+
+        Markers and what was aborted it gives out to nobody. But a message TTL moves readers too, behind all that has
+        expired, also behind what they have not read yet. A reader that begins anew is given it.
+        """
+        for entry in stored_entries(self._client.connection, self._partition, start, stop):
+            taken = start.batch if entry.position[:2] == start[:2] else 0
+            if not entry.silent and taken < entry.messages:
+                raise SourceError(
+                    f"{self._partition.name}: the broker has passed over the message at {entry.position}, which it "
+                    "holds. It may have expired while it was read: the namespace's message TTL should be longer than "
+                    "a run takes."
+                )

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from transforms.pulsar.positions import Position
 
 if TYPE_CHECKING:
     from transforms.pulsar.messages import ClientMessage
+
+
+#: Milliseconds: a publish time beyond, which only a broken producer has, is taken for this. Formats have 63 bits.
+LATEST_TIME: Final = 2**63 - 1
 
 
 class EntryRun(NamedTuple):

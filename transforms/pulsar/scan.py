@@ -20,7 +20,7 @@ from transforms.pulsar.client_queue import ClientQueue
 from transforms.pulsar.ends import check_reachable
 from transforms.pulsar.entries import StoredEntry, first_entry, stored_entries
 from transforms.pulsar.ledgers import Gap, Ledgers
-from transforms.pulsar.message_columns import EntryRun
+from transforms.pulsar.message_columns import LATEST_TIME, EntryRun
 from transforms.pulsar.messages import ClientMessage, TopicPartition
 from transforms.pulsar.portion import Portion
 from transforms.pulsar.positions import Position
@@ -236,10 +236,11 @@ class PartitionScan:
                 waited = 0
                 found = message.message_id()
                 ledger, entry, batch = found.ledger_id(), found.entry_id(), found.batch_index()
-                if last_size is not None and _leaves_a_hole(last, last_size, (ledger, entry, batch)):
+                in_batches = not compacted and (batch > 0 or last_size is not None)
+                if in_batches and _leaves_a_hole(last, last_size, (ledger, entry, batch)):
                     again = _Again(last, passed.behind_all_complete(_behind(last)))
                     break
-                publish_time = message.publish_timestamp()
+                publish_time = min(message.publish_timestamp(), LATEST_TIME)
                 now = time.monotonic()
                 if not messages:
                     late = now + PORTION_SECONDS
@@ -293,11 +294,11 @@ class PartitionScan:
                         unsure.extend(more)
             if messages or portion.caught_up:
                 yield self._finished(portion, size, passed)
+                self._answered = time.monotonic()  # while nobody asked, the broker was not asked either
             if again is not None:
                 return again
             if messages and self._queue.resized(len(messages), size):
                 return _Again(last, portion.look_from(_behind(last)) or _behind(last))
-            self._answered = time.monotonic()  # while nobody asked, the broker was not asked either
 
     def _finished(self, portion: Portion, size: int, passed: PassedEntries) -> Portion:
         portion.bytes = size
@@ -356,11 +357,14 @@ class PartitionScan:
         self._ledgers.look()
 
 
-def _leaves_a_hole(last: _Place, size: int, place: _Place) -> bool:
-    """Whether the client has passed over some messages of the batch of ``size`` that the last one is of."""
+def _leaves_a_hole(last: _Place, size: int | None, place: _Place) -> bool:
+    """Whether the client has passed over the end of the batch that the last message is of, or the beginning of another.
+
+    ``size``: how many messages the batch of the last one has; None where it is of none, or was not read.
+    """
     if place[:2] == last[:2]:
-        return place[2] > last[2] + 1
-    return place > last and last[2] + 1 < size
+        return size is not None and place[2] > last[2] + 1
+    return place > last and (place[2] > 0 or (size is not None and last[2] + 1 < size))
 
 
 def _follow(found: Any, more: list[ClientMessage]) -> bool:

@@ -35,6 +35,9 @@ _CHECKSUM: Final = 0x0E01
 _HEAD: Final = Struct(">HII")
 _SIZE: Final = Struct(">I")
 _NO_VERSION: Final = -1
+_VERSION_BYTES: Final = 8
+#: Of a frame of zstd that does not say how much it holds.
+_UNKNOWN_SIZE: Final = -1
 #: Payloads that are as large are cut out of what was received or decompressed without a copy of all of it.
 _LARGE: Final = 8 * 1024
 #: A larger room is not kept. By default a broker takes 5 MiB at once, compressed as it is sent.
@@ -155,18 +158,27 @@ def _lz4(data: _Data, size: int) -> Any:
 
 
 def _zlib(data: _Data, size: int) -> Any:
-    return zlib.decompress(data, bufsize=max(size, 1))
+    stream = zlib.decompressobj()
+    found = stream.decompress(data, size + 1)  # 0 would be without a limit
+    if not stream.eof:
+        raise ValueError
+    return found
 
 
 def _zstd(data: _Data, size: int) -> Any:
+    # What the frame says of its size counts for more than what it may have.
+    if zstandard.frame_content_size(data) not in (size, _UNKNOWN_SIZE):
+        raise ValueError
     return zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
 
 
 def _snappy(data: _Data, size: int) -> Any:
+    if cramjam.snappy.decompress_raw_len(data) != size:
+        raise ValueError
     return cramjam.snappy.decompress_raw(data, output_len=size)
 
 
-#: By the numbers of CompressionType; each gives something that holds bytes.
+#: By the numbers of CompressionType; each gives something that holds bytes, and takes memory for no more than the size.
 _DECOMPRESS: Final[dict[int, Callable[[_Data, int], Any]]] = {1: _lz4, 2: _zlib, 3: _zstd, 4: _snappy}
 
 
@@ -181,7 +193,7 @@ class EntryHead:
         """Milliseconds."""
         self.batch_size: int = metadata.num_messages_in_batch
         """Messages in its producer batch; 0 outside one."""
-        version: bytes = metadata.schema_version
+        version: bytes = metadata.schema_version[:_VERSION_BYTES]  # before Pulsar 2.4 zeros came behind
         self.version = int.from_bytes(version, "big", signed=True) if version else _NO_VERSION
         """That of the schema; negative without one."""
         self._producer_name: bytes = metadata.producer_name
@@ -200,7 +212,7 @@ class StoredEntryMessages:
     def __init__(self, position: Position, content: bytes | memoryview) -> None:
         """``content`` is what stands behind the command MESSAGE; nothing of it is kept.
 
-        Raises NotPlainError, and ProtocolError for what was damaged on its way.
+        Raises NotPlainError, and ProtocolError for what is no entry.
         """
         encoded, data = cut_entry(content, check=True)
         try:
@@ -213,7 +225,7 @@ class StoredEntryMessages:
         self.head = head = EntryHead(position, metadata)
         size = head.batch_size
         self.messages: list[ClientMessage]
-        if size < 0:
+        if size < 0 or 0 < len(metadata.schema_version) < _VERSION_BYTES:
             raise NotPlainError
         if not size:
             self.payloads = [bytes(data)]
@@ -333,12 +345,12 @@ class StoredId:
         return encode(place if self._index < 0 else place | {4: self._index, 6: self._size})
 
 
-def named(properties: Iterable[Any]) -> dict[str, str]:
-    """Properties as pulsar-client gives them: in the order of names, the last of those that have the same.
+def named(properties: Sequence[Any]) -> dict[str, str]:
+    """Properties as pulsar-client gives them: in the order of names, the first of those that have the same.
 
     Raises UnicodeDecodeError.
     """
-    found = {each.key.decode(): each.value.decode() for each in properties}
+    found = {each.key.decode(): each.value.decode() for each in reversed(properties)}
     return dict(sorted(found.items())) if len(found) > 1 else found
 
 
@@ -354,7 +366,8 @@ def place_of(command: bytes) -> Position:
 def cut_entry(content: bytes | memoryview, *, check: bool = False) -> tuple[bytes, bytes | memoryview]:
     """The metadata of an entry (MessageMetadata), and what stands behind. Raises ProtocolError.
 
-    ``content`` is what stands behind the command MESSAGE. With ``check`` its checksum has to be right, if it has one.
+    ``content`` is what stands behind the command MESSAGE. With ``check`` its checksum has to be right, if it has one;
+    raises NotPlainError where it is not: then it is stored so, for the broker looks at it when it takes a message.
     """
     at = 0
     try:
@@ -365,7 +378,7 @@ def cut_entry(content: bytes | memoryview, *, check: bool = False) -> tuple[byte
         if magic == _CHECKSUM:
             at += _HEAD.size - _SIZE.size
             if check and crc32.iscsi(content[at:]) != checksum:
-                raise ProtocolError
+                raise NotPlainError
         else:
             (size,) = _SIZE.unpack_from(content, at)
     except StructError:

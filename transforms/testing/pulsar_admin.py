@@ -134,6 +134,10 @@ class PulsarAdmin:
         """Delete a durable subscription that no consumer holds."""
         self.request("DELETE", f"{topic_path(topic)}/subscription/{quote(subscription, safe='')}")
 
+    def expire(self, topic: str, seconds: int) -> None:
+        """Expire what is older than so many seconds, for subscriptions and readers, as the message TTL does."""
+        self.request("POST", f"{topic_path(topic)}/all_subscription/expireMessages/{seconds}")
+
     def stats(self, topic: str) -> dict[str, Any]:
         """Stats with the precise backlog of each subscription."""
         result: dict[str, Any] = self.request("GET", f"{topic_path(topic)}/stats?getPreciseBacklog=true")

@@ -33,11 +33,13 @@ class Message:
     key: str | bytes | None = None
     ordering_key: str | bytes | None = None
     properties: Mapping[str, str | bytes] = field(default_factory=dict)
+    more_properties: Sequence[tuple[str, str]] = ()
+    """Behind those, also of the same names. Only :func:`send_raw` obeys it."""
     event_time: int | None = None
     publish_time: int | None = None
     """Milliseconds since 1970. None: the clock decides. Only :func:`send_raw` obeys it."""
-    schema_version: int | None = None
-    """Only :func:`send_raw` obeys it."""
+    schema_version: int | bytes | None = None
+    """As bytes, also what is none. Only :func:`send_raw` obeys it."""
     chunk: tuple[str, int, int, int] | None = None
     """The payload is a chunk of a larger message: its uuid, which chunk of how many, and the size of the whole. Only
     :func:`send_raw` obeys it."""
@@ -128,7 +130,8 @@ def _batch(producer: str, sequence: int, messages: Sequence[Message]) -> bytes:
 
 def _metadata(producer: str, sequence: int, message: Message) -> bytes:
     publish_time = int(time.time() * 1000) if message.publish_time is None else message.publish_time
-    version = None if message.schema_version is None else struct.pack(">q", message.schema_version)
+    given = message.schema_version
+    version = struct.pack(">q", given) if isinstance(given, int) else given
     marker = _COMMITTED if message.marker else None
     chunk: dict[int, int | str | bytes | None] = {}
     if message.chunk is not None:
@@ -138,7 +141,8 @@ def _metadata(producer: str, sequence: int, message: Message) -> bytes:
 
 
 def _properties(number: int, message: Message) -> bytes:
-    return b"".join(encode({number: encode({1: key, 2: value})}) for key, value in message.properties.items())
+    pairs = [*message.properties.items(), *message.more_properties]
+    return b"".join(encode({number: encode({1: key, 2: value})}) for key, value in pairs)
 
 
 def _encode_present(fields: Mapping[int, int | str | bytes | None]) -> bytes:

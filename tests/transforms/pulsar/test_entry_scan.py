@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import random
 import struct
 import threading
+import time
+import tracemalloc
+import zlib
 from contextlib import closing
 from typing import Any
 
+import cramjam
 import fastcrc
 import pulsar
 import pytest
+import zstandard
 
 from transforms.errors import SourceError
 from transforms.pulsar import entry_reader, feed
@@ -155,6 +162,21 @@ def test_schema_versions(broker, topic, same):
     assert len({each.int_schema_version() for each in messages}) == 2
 
 
+@pytest.mark.parametrize("batch", [True, False], ids=["batch", "single"])
+def test_what_pulsar_client_never_sends(broker, topic, same, batch):
+    partition = TopicPartition(topic())
+    odd = [
+        Message(b"names twice", properties={"b": "1", "a": "2"}, more_properties=[("b", "3"), ("c", "4"), ("a", "5")]),
+        Message(b"long version", schema_version=struct.pack(">q", 7) + bytes(56)),
+        Message(b"far time", publish_time=2**64 - 1, event_time=2**64 - 1),
+    ]
+    for each in odd:
+        send_raw(broker.service_url, partition.topic, [each] * 3, batch=batch)
+    messages = same(partition)
+    assert [each.data() for each in messages] == [each.payload for each in odd for _ in range(3)]
+    assert all(plain(messages))
+
+
 @pytest.mark.parametrize("batching", [True, False], ids=["batch", "single"])
 def test_what_is_encrypted_and_all_behind_it_is_left_to_the_client(broker, topic, same, tmp_path, batching):
     partition = TopicPartition(topic())
@@ -174,6 +196,44 @@ def test_markers_and_the_ends_of_ledgers_are_passed(broker, topic, same):
     messages = same(partition)
     assert [each.data() for each in messages] == [b"a", b"b"] * 2
     assert all(plain(messages))
+
+
+@pytest.mark.parametrize("where", ["within a ledger", "into the next ledger", "to the end", "from the beginning"])
+@pytest.mark.parametrize("batch", [True, False], ids=["batches", "single"])
+def test_what_expires_while_it_is_read_is_read_nevertheless(broker, topic, monkeypatch, caplog, where, batch):
+    """A broker moves also readers behind what has expired, and tells them nothing."""
+    partition = TopicPartition(topic())
+
+    def send(count: int) -> list[bytes]:
+        payloads = [b"%d" % number for number in range(count)]
+        for at in range(0, count, 5):
+            send_raw(broker.service_url, partition.topic, map(Message, payloads[at : at + 5]), batch=batch)
+        return payloads
+
+    sent = send(100)
+    if where == "into the next ledger":
+        broker.admin.unload(partition.name)
+    if where != "to the end":
+        time.sleep(2.1)
+        sent += send(50)
+    permits = itertools.count(1)
+    permit = EntrySubscription.permit
+
+    def expiring(self: EntrySubscription, messages: int) -> None:
+        if next(permits) == (1 if where == "from the beginning" else 3):
+            broker.admin.expire(partition.name, 1)
+            time.sleep(0.5)
+        permit(self, messages)
+
+    if where == "to the end":
+        time.sleep(2.1)
+    monkeypatch.setattr(entry_reader, "_MOST_AHEAD", 10)
+    monkeypatch.setattr(EntrySubscription, "permit", expiring)
+    caplog.set_level(logging.INFO, "transforms.pulsar")
+    messages, _ = read(broker, partition)
+    assert [each.data() for each in messages] == sent
+    assert all(plain(messages))
+    assert "the broker has passed over the message at" in caplog.text
 
 
 @pytest.mark.parametrize("begin", [0, 1, 2_399, 2_400, 2_401])
@@ -230,11 +290,12 @@ def test_a_broker_that_sends_nothing_although_it_holds_something_is_an_error_in_
     connection = PulsarConnection(broker.service_url)
     with entry_reader.entry_reader(connection, partition, sent.position, 1_000_000) as reader:
         assert reader.next(0.1) is None
-        assert reader.holds_more(sent.position, 1)
-        assert reader.holds_more(sent.position, STALLED)
-        assert not reader.holds_more(sent.position.next_entry(), 1)
+        behind = sent.position.next_entry()
+        assert reader.end(sent.position, 1) is None
+        assert reader.end(sent.position, STALLED) is None
+        assert reader.end(behind, 1) == behind
         with pytest.raises(SourceError, match=r"says that there are messages at \d+:0:0, but sends none\. Look at"):
-            reader.holds_more(sent.position, 1_000)
+            reader.end(sent.position, 1_000)
 
 
 # Entries as they must not be
@@ -260,9 +321,12 @@ def test_what_may_stand_before_the_metadata(checksum, broker_metadata):
     assert message.producer_name() == "producer"
 
 
-def test_what_is_damaged_on_its_way_is_no_entry():
-    with pytest.raises(ProtocolError):
+def test_what_is_damaged_is_left_to_the_client_which_names_it():
+    with pytest.raises(NotPlainError):
         messages_of(entry({}, b"content", checksum=1))
+
+
+def test_what_is_cut_off_is_no_entry():
     for size in range(len(entry({}, b""))):
         with pytest.raises((ProtocolError, NotPlainError)):
             messages_of(entry({}, b"")[:size])
@@ -281,6 +345,7 @@ def test_what_is_damaged_on_its_way_is_no_entry():
         pytest.param({11: 1}, struct.pack(">I", 2) + b"\x18\x01" + b"ab", id="more than one"),
         pytest.param({11: 1}, struct.pack(">I", 4) + b"\x18\x01\x20\x01" + b"a", id="compacted out"),
         pytest.param({11: 1}, struct.pack(">I", 90) + b"\x18\x01" + b"a", id="metadata beyond the end"),
+        pytest.param({16: b"\0\0\0\7"}, b"", id="schema version of four bytes"),
         pytest.param({13: b""}, b"", id="encryption keys"),
         pytest.param({15: b"iv"}, b"", id="encryption parameter"),
         pytest.param({20: 21}, b"", id="marker"),
@@ -291,6 +356,37 @@ def test_what_is_damaged_on_its_way_is_no_entry():
 def test_what_is_not_plain_is_left_to_the_client(metadata, payload):
     with pytest.raises(NotPlainError):
         messages_of(entry(metadata, payload))
+
+
+@pytest.mark.parametrize("says", [10, 0, 20_000_000, 10_000_001])
+@pytest.mark.parametrize("compression", [1, 2, 3, 4], ids=["LZ4", "ZLIB", "ZSTD", "SNAPPY"])
+def test_what_holds_more_or_less_than_it_says_is_left_and_takes_no_memory_beyond_that(compression, says):
+    held = bytes(10_000_000)
+    compressed = {
+        1: lambda: bytes(cramjam.lz4.compress_block(held, store_size=False)),
+        2: lambda: zlib.compress(held),
+        3: lambda: zstandard.compress(held),
+        4: lambda: bytes(cramjam.snappy.compress_raw(held)),
+    }[compression]()
+    (message,) = messages_of(entry({8: compression, 9: len(held)}, compressed))
+    assert message.data() == held
+    del message
+    content = entry({8: compression, 9: says}, compressed)
+    tracemalloc.start()
+    try:
+        with pytest.raises(NotPlainError):
+            messages_of(content)
+        assert tracemalloc.get_traced_memory()[1] < 2 * says + 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"), [(b"", -1), (struct.pack(">q", 7), 7), (struct.pack(">q", 7) + bytes(56), 7)]
+)
+def test_schema_versions_of_before_pulsar_2_4_have_zeros_behind_them(version, expected):
+    (message,) = messages_of(entry({16: version}, b""))
+    assert message.int_schema_version() == expected
 
 
 def test_metadata_that_is_no_protobuf_is_left_to_the_client():
