@@ -20,7 +20,8 @@ from pipelines.commands.shown import told
 
 if TYPE_CHECKING:
     from pipelines.commands.rule_options import Asked
-    from pipelines.rules.records import StoredRule
+    from pipelines.rules.model import Rule
+    from pipelines.rules.records import RunRecord, StoredRule
 
 
 def edit(context: typer.Context) -> None:
@@ -75,7 +76,10 @@ def enable(name: RuleName, store: StoreUrl = None) -> None:
 
 
 def disable(name: RuleName, store: StoreUrl = None) -> None:
-    """Let the schedule run a rule no more; by hand it may be run. What runs goes on."""
+    """Let the schedule run a rule no more; by hand it may be run.
+
+    A run that has begun goes on. The job of a rule without an end is stopped, with a savepoint, by the service.
+    """
     _switch(name, store, on=False)
 
 
@@ -91,8 +95,17 @@ def _switch(name: str, url: str | None, *, on: bool) -> None:
             return
         kept = store.edit(found.rule.model_copy(update={"enabled": on}), found.revision)
         running = store.running().get(name)
-        rest = f" Its run {running.id} goes on." if running is not None and not on else ""
-        print(f"Rule {name} is {word}. {when(kept) if on else rest}".rstrip())
+        rest = when(kept) if on else "" if running is None else _what_becomes_of(running, found.rule)
+        print(f"Rule {name} is {word}. {rest}".rstrip())
+
+
+def _what_becomes_of(running: RunRecord, rule: Rule) -> str:
+    """What a rule's being disabled is to its run, in a sentence; see ``streams.keep``."""
+    from pipelines.rules.records import Trigger
+
+    if rule.continuous and running.trigger is not Trigger.MANUAL:
+        return "The service that watches its job stops it with a savepoint."
+    return f"Its run {running.id} goes on."
 
 
 def _whole(asked: Asked, before: StoredRule) -> dict[str, Any] | None:

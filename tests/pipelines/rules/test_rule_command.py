@@ -215,6 +215,25 @@ def test_a_rule_is_disabled_and_enabled() -> None:
     assert shown()["next_turn"] is not None
 
 
+@pytest.mark.parametrize(
+    ("schedule", "trigger", "expected"),
+    [
+        ("every 15m", Trigger.SCHEDULE, "Its run first goes on."),
+        ("continuous", Trigger.MANUAL, "Its run first goes on."),
+        ("continuous", Trigger.SCHEDULE, "The service that watches its job stops it with a savepoint."),
+    ],
+)
+def test_disabling_says_what_becomes_of_the_run(
+    schedule: str, trigger: Trigger, expected: str, sqlite_url: str
+) -> None:
+    flink = {"runner": "FlinkRunner", "runner_options": "--flink_master=http://127.0.0.1:1"}
+    create(schedule=schedule, **(flink if schedule == "continuous" else {}))
+    store = RuleStore(sqlite_url)
+    store.begin("orders", trigger, run_id="first", holder="here:1", command="tdmq-backup run orders")
+    assert done("disable", "orders") == f"Rule orders is disabled. {expected}\n"
+    store.close()
+
+
 def test_deleting_says_what_stays_and_wants_a_yes() -> None:
     create(destination_path="pulsar/")
     said = rule("delete", "orders")
