@@ -28,8 +28,8 @@ examples:
     %(prog)s --check --service_url=pulsar://127.0.0.1:6650 --topic=orders --destination=file:///tmp/backup/
 
 exit codes:
-  0 done, 1 unexpected, 2 configuration, 3 authentication or permission, 4 source, 5 destination, 130 interrupted, \
-143 terminated
+  0 done, 1 unexpected, or Flink or a worker process failed, 2 configuration, 3 authentication or permission, \
+4 source, 5 destination, 130 interrupted, 143 terminated
 
 Beam's own options pass through."""
 _COMMAND_MARGIN = "    "

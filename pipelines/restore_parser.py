@@ -17,8 +17,8 @@ examples:
 --backup=file:///tmp/backup/ --service_url=pulsar://127.0.0.1:6650 --target_topic=orders-again
 
 exit codes:
-  0 done, 1 unexpected, 2 configuration, 3 authentication or permission, 4 the Pulsar cluster, 5 the backup, \
-130 interrupted, 143 terminated
+  0 done, 1 unexpected, or Flink failed, 2 configuration, 3 authentication or permission, 4 the Pulsar cluster, \
+5 the backup, 130 interrupted, 143 terminated
 
 Beam's own options pass through."""
 

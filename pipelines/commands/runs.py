@@ -72,8 +72,8 @@ def run(
     With --from, --to, --repeat or --destination-path it reprocesses a stretch of history: what the prefix holds already
     is left out, and neither the schedule's place nor the subscription is moved.
 
-    Exit codes: 0 done, 1 unexpected or the rule is running, 2 configuration, 3 authentication or permission, 4 source,
-    5 destination, 130 interrupted, 143 terminated.
+    Exit codes: 0 done, 1 unexpected, or the rule is running, or Flink or a worker process failed, 2 configuration,
+    3 authentication or permission, 4 source, 5 destination, 130 interrupted, 143 terminated.
     """
     from pipelines import signals
 

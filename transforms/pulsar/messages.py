@@ -96,7 +96,7 @@ class MessageBatch(SourceElement):
 
     @property
     def messages(self) -> list[ClientMessage]:
-        """The messages of the client."""
+        """The messages, as the client gives them or ``StoredEntryMessages`` does."""
         return self.columns.messages
 
     @property

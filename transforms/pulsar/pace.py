@@ -2,7 +2,7 @@
 
 Python runs one thread at a time. Threads that read while another one encodes take the interpreter from each other with
 every message, which costs as much as a fifth of all that is done with it; and what they read is out of the processor's
-caches when it is worked on. The broker's client reads ahead in threads of its own.
+caches when it is worked on. The broker's client, where that reads, reads ahead in threads of its own.
 """
 
 from __future__ import annotations

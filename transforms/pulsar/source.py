@@ -127,7 +127,7 @@ class ReadBatches(beam.PTransform):  # type: ignore[misc]
 
 
 class SourceElementCoder(Coder):  # type: ignore[misc]
-    """Knows sizes only: batches hold messages of the broker's client, which live in one process."""
+    """Knows sizes only: batches hold messages as they were read, which live in one process."""
 
     def encode(self, value: SourceElement) -> bytes:
         """Refuse."""
