@@ -20,7 +20,7 @@ from pipelines import cluster, ending, job, local, logs, results, signals
 from pipelines.check import Plan, plan, plan_json, print_plan
 from pipelines.display import result_console, stopped_acknowledging
 from pipelines.options import BackupConfig, parse_options
-from pipelines.preflight import preflight
+from pipelines.preflight import preflight, refuse_moving_over_unread
 from pipelines.results import RunResults
 from pipelines.run_names import new_name
 from pipelines.run_record import write_run_record
@@ -78,12 +78,17 @@ def run_as_process(argv: Sequence[str] | None = None) -> NoReturn:
     ending.end_process(main(argv))
 
 
-def check(config: BackupConfig) -> Plan:
-    """Check, and tell what a run would do. Raises BackupError; creates nothing, and leaves nothing behind."""
+def check(config: BackupConfig, *, goes_on: bool = False) -> Plan:
+    """Check, and tell what a run would do. Raises BackupError; creates nothing, and leaves nothing behind.
+
+    ``goes_on``: what is checked may have run before, and then does not begin at its start.
+    """
     if config.streaming:
         cluster.check_cluster(config)
     try:
         ready = preflight(config)
+        if not goes_on:
+            refuse_moving_over_unread(config, ready.resolution)
         found = plan(config, ready, partial(job.make_encoder, config.make_encoder, config.connection))
     finally:
         disconnect(config.connection)
@@ -150,6 +155,7 @@ def stream(config: BackupConfig) -> None:
 def begin(config: BackupConfig) -> tuple[BackupConfig, Resolution]:
     """Check everything, and secure what is to be read: from here on it stays until it is acknowledged."""
     ready = preflight(config)
+    refuse_moving_over_unread(config, ready.resolution)
     resolution = secure(config.request, ready.resolution)
     resolution.warnings += ready.warnings
     for warning in resolution.warnings:

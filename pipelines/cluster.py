@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ from pipelines.runner_options import (
 from pipelines.watching import explained, watch
 from transforms.cos.destination import open_store
 from transforms.cos.sink import WriteSettings
-from transforms.errors import BackupError, ConfigurationError, FlinkError
+from transforms.errors import BackupError, ConfigurationError, FlinkError, TopicNotFoundError
 from transforms.pulsar.connection import PulsarConnection
 from transforms.pulsar.discover import Beginning
 from transforms.pulsar.ends import partition_ends
@@ -155,8 +156,15 @@ def submit(config: BackupConfig, name: str, resolution: Resolution, cluster: Fli
 def ends_of(
     connection: PulsarConnection, partitions: Sequence[TopicPartition]
 ) -> Mapping[TopicPartition, Position | None]:
-    """The position behind the last message of each, None where there is none. Raises SourceError and AccessError."""
-    return {each: partition_ends(connection, each).behind_last for each in partitions}
+    """The position behind the last message of each, None where there is none; without those that are not there.
+
+    Raises SourceError and AccessError.
+    """
+    found = {}
+    for each in partitions:
+        with contextlib.suppress(TopicNotFoundError):
+            found[each] = partition_ends(connection, each).behind_last
+    return found
 
 
 def _submitted(cluster: FlinkCluster, submitted: PipelineResult, name: str) -> FlinkJob:

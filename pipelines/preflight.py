@@ -40,21 +40,21 @@ def preflight(config: BackupConfig) -> Preflight:
         ]
     )
     (resolution, of_source), writable = found
-    if config.streaming:
-        _refuse_moving_over_unread(config, resolution)
     layout = _fitting_layout(config, resolution, case_blind=writable.case_blind)
     return Preflight(resolution, layout, [*of_source, *writable.warnings])
 
 
-def _refuse_moving_over_unread(config: BackupConfig, resolution: Resolution) -> None:
-    """Raise ConfigurationError where the stream would acknowledge what it does not read, and somebody kept.
+def refuse_moving_over_unread(config: BackupConfig, resolution: Resolution) -> None:
+    """Raise ConfigurationError where a stream would acknowledge what it does not read, and somebody kept.
 
     A run with an end acknowledges nothing there. A stream acknowledges all up to where it is, again and again, and has
     to: what it was begun with is in its state, which does not know of subscriptions. One that goes on from a savepoint
     begins there, not at the start that is given.
     """
     request = config.request
-    if request.subscription is None or not config.acknowledge or "savepoint_path" in given_options(config.beam_args):
+    if not config.streaming or not config.acknowledge or request.subscription is None:
+        return
+    if "savepoint_path" in given_options(config.beam_args):
         return
     unread = [
         each.partition.name
@@ -63,9 +63,10 @@ def _refuse_moving_over_unread(config: BackupConfig, resolution: Resolution) -> 
     ]
     if unread:
         raise ConfigurationError(
-            f"--start={request.start}: the subscription {request.subscription} stands before it in "
-            f"{', '.join(unread)}. A stream moves its subscription on, also over what lies between, which nobody would "
-            "have read. Give --start=subscription, or a --subscription of its own."
+            f"--start={request.start}: the subscription {request.subscription} stands before it, or the broker does "
+            f"not tell where, in {', '.join(unread)}. A stream moves its subscription on, also over what lies between, "
+            "which nobody would have read. Give --start=subscription, or a --subscription of its own; one that nobody "
+            "needs can be deleted."
         )
 
 

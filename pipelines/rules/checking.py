@@ -24,7 +24,7 @@ def check_in_place(rule: Rule, positions: Mapping[str, Reached]) -> tuple[Plan, 
     """
     config = configured(rule, RunOptions(), positions)
     with told_in_names_of_fields():
-        found = backup.check(config)
+        found = backup.check(config, goes_on=True)
     return found, daily_of(config, found)
 
 

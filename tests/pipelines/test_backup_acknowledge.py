@@ -6,7 +6,7 @@ import pulsar
 import pytest
 
 from pipelines.options import parse_options
-from pipelines.preflight import preflight
+from pipelines.preflight import preflight, refuse_moving_over_unread
 from tests.pipelines.backups import arguments, backup, refused
 from tests.pipelines.producing import acknowledge, numbered, publish_times, send
 from tests.pipelines.reading_back import assert_holds, messages_in
@@ -65,13 +65,17 @@ def test_a_stream_is_refused_that_would_acknowledge_what_it_does_not_read(broker
     places = send(client, name, numbered(30), batch=10)
     broker.admin.create_subscription(name, "kept")
     start = str(places[20]) if start == "id" else start
-    argv = arguments(broker, name, bucket, ["--subscription=kept", f"--start={start}", *_STREAM])
+
+    def check(*options: str) -> None:
+        config = parse_options(arguments(broker, name, bucket, [*options, *_STREAM]))
+        refuse_moving_over_unread(config, preflight(config).resolution)
+
     with pytest.raises(ConfigurationError) as caught:
-        preflight(parse_options(argv))
+        check("--subscription=kept", f"--start={start}")
     assert str(caught.value) == (
-        f"--start={start}: the subscription kept stands before it in {name}. A stream moves its subscription on, also "
-        "over what lies between, which nobody would have read. Give --start=subscription, or a --subscription of its "
-        "own."
+        f"--start={start}: the subscription kept stands before it, or the broker does not tell where, in {name}. A "
+        "stream moves its subscription on, also over what lies between, which nobody would have read. Give "
+        "--start=subscription, or a --subscription of its own; one that nobody needs can be deleted."
     )
     for fine in (
         ["--start=subscription", "--subscription=kept"],
@@ -82,14 +86,15 @@ def test_a_stream_is_refused_that_would_acknowledge_what_it_does_not_read(broker
         # The savepoint says where it begins.
         [f"--start={start}", "--subscription=kept", "--savepoint_path=/tmp/savepoint"],
     ):
-        preflight(parse_options(arguments(broker, name, bucket, [*fine, *_STREAM])))
+        check(*fine)
     assert cursor(broker, name, "kept") == places[0]
 
 
 def test_a_topic_without_messages_keeps_no_stream_from_its_start(broker, topic, bucket):
     name = topic(partitions=2)
     broker.admin.create_subscription(name, "kept")
-    preflight(parse_options(arguments(broker, name, bucket, ["--subscription=kept", "--start=latest", *_STREAM])))
+    config = parse_options(arguments(broker, name, bucket, ["--subscription=kept", "--start=latest", *_STREAM]))
+    refuse_moving_over_unread(config, preflight(config).resolution)
 
 
 def test_what_cannot_be_acknowledged_is_tried_again_whatever_the_reason(broker, client, topic, monkeypatch, caplog):

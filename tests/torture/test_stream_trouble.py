@@ -59,27 +59,32 @@ def test_a_failure_on_a_worker_is_said_with_its_cure_and_the_stream_goes_on(brok
     assert all("AccessDenied" in line and "Grant it name/cos:PutObject" in line for line in said), said
 
 
-def test_a_topic_that_is_deleted_ends_by_itself_and_no_other_waits_for_it(broker, client, topic, bucket, new_stream):
+def test_no_other_waits_for_a_topic_that_is_deleted_and_made_anew_it_is_read(broker, client, topic, bucket, new_stream):
     there, gone = topic(partitions=1), topic(partitions=1)
     partition, deleted = f"{there}-partition-0", f"{gone}-partition-0"
     sent = {partition: send(client, partition, numbered(10)), deleted: send(client, deleted, numbered(10, "gone"))}
-    options = [f"--topic={gone}", f"--subscription={SUBSCRIPTION}", "--retry_deadline=5s"]
+    options = [f"--topic={gone}", f"--subscription={SUBSCRIPTION}"]
     stream = new_stream(arguments(broker, there, bucket, options))
     stream.start()
     stream.until(lambda: sum(map(len, stored(bucket).values())) == 20)
     broker.admin.delete_topic(gone, partitioned=True)
     sent[partition] += send(client, partition, numbered(10, "meanwhile"))
-    stream.until(lambda: sum(stream.flink.counters(stream.job.id, "partitions_gone").values()) == 1)
+    stream.until(lambda: sum(stream.flink.counters(stream.job.id, "partitions_missing").values()) > 2)
     sent[partition] += send(client, partition, numbered(10, "behind"))
     stream.until(lambda: len(stored(bucket)[partition]) == 30 and not unnamed(bucket))
     stream.until(lambda: broker.admin.stats(partition)["subscriptions"][SUBSCRIPTION]["msgBacklog"] == 0)
     assert_holds(stored(bucket), sent)
-    assert "Flink starts it again" not in stream.log
     worker_log = stream.cluster.task_managers[0].log.read_text(errors="replace")
     assert f"{deleted}: no such topic" in worker_log
+    assert "What was read of it is stored; it is read on if it comes back." in worker_log
     # Who subscribes, to acknowledge, would make it anew.
     namespace = there.removeprefix("persistent://").rpartition("/")[0]
     assert broker.admin.topics(namespace) == {partition}
+    broker.admin.create_partitioned_topic(gone, 1)
+    sent[deleted] += send(client, deleted, numbered(10, "anew"))
+    stream.until(lambda: len(stored(bucket)[deleted]) == 20 and not unnamed(bucket))
+    assert_holds(stored(bucket), sent)
+    assert "Flink starts it again" not in stream.log
 
 
 def stored(bucket: Bucket) -> dict[str, list[Record]]:

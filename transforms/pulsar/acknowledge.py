@@ -168,6 +168,12 @@ class Acknowledger:
             for name, position in taken.items():
                 try:
                     self._acknowledge(TopicPartition.parse(name), position)
+                except TopicNotFoundError as error:
+                    _log.debug("%s Nothing is acknowledged there.", error)  # who reads it says so
+                    with self._changed:
+                        if self._waiting.get(name) == position:
+                            del self._waiting[name]  # to be offered again, if it comes back
+                    continue
                 except Exception as error:  # whatever it is, all others are to be acknowledged
                     # With the traceback of what is no sentence.
                     unexpected = None if isinstance(error, BackupError) else error
@@ -182,12 +188,8 @@ class Acknowledger:
                         del self._waiting[name]
 
     def _acknowledge(self, partition: TopicPartition, position: Position) -> None:
-        try:
-            # A topic that was deleted would be created by who subscribes.
-            partition_ends(self._settings.connection, partition)
-        except TopicNotFoundError as error:
-            _log.warning("%s There is nothing to be acknowledged any more.", error)
-            return
+        # A topic that was deleted would be created by who subscribes.
+        partition_ends(self._settings.connection, partition)
         with connect(self._settings.connection).subscription(partition, self._settings.subscription) as held:
             acknowledged = held.acknowledge_before(position)
         if acknowledged is not None:

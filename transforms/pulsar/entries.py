@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -57,36 +57,40 @@ def first_entry(connection: PulsarConnection, partition: TopicPartition) -> Posi
 def stored_entries(
     connection: PulsarConnection, partition: TopicPartition, start: Position, stop: Position | None = None
 ) -> list[StoredEntry]:
+    """All that ``each_stored_entry`` gives."""
+    return list(each_stored_entry(connection, partition, start, stop))
+
+
+def each_stored_entry(
+    connection: PulsarConnection, partition: TopicPartition, start: Position, stop: Position | None = None
+) -> Generator[StoredEntry, None, None]:
     """The entries from that of ``start`` up to before that of ``stop``; without it, to the last there is now.
 
-    Reads them whole, from the broker, over a connection of its own; without those that the broker gives out to nobody.
-    Raises SourceError and AccessError.
+    Reads them whole, one at a time, from the broker, over a connection of its own, which ends with the generator;
+    without those that the broker gives out to nobody. Raises SourceError and AccessError.
     """
-    found: list[StoredEntry] = []
     at, silences = start, 0
     # What expires while the broker reads it is passed over as well. So it is looked twice for what was not given out:
     # brokers look for what has expired once in minutes.
     while silences < _LOOKS:
-        more, at, silent = _look(connection, partition, at, stop)
+        begun = at
+        at, silent = yield from _look(connection, partition, at, stop)
         if not silent:
-            return found + more
-        silences = 1 if more else silences + 1
-        found += more
-    return found
+            return
+        silences = 1 if at != begun else silences + 1
 
 
 def _look(
     connection: PulsarConnection, partition: TopicPartition, start: Position, stop: Position | None
-) -> tuple[list[StoredEntry], Position, bool]:
-    """Entries, the position behind them, and whether the broker gave out nothing more although there is."""
-    found: list[StoredEntry] = []
+) -> Generator[StoredEntry, None, tuple[Position, bool]]:
+    """Entries; then the position behind them, and whether the broker gave out nothing more although there is."""
     with subscribed(connection, partition, beginning(start)) as held:
         held.look()
         at, permits = start, 1
         while held.last is not None and at <= held.last and (stop is None or at < stop):
             given = held.next(permits)
             if given is None:
-                return found, at, True
+                return at, True
             position, content = given
             if stop is not None and position >= stop:
                 break
@@ -95,8 +99,8 @@ def _look(
             permits = entry.messages
             if position >= start:
                 at = position.next_entry()
-                found.append(entry)
-    return found, at, False
+                yield entry
+    return at, False
 
 
 def beginning(start: Position) -> Mapping[int, int | str | bytes]:

@@ -73,6 +73,17 @@ class EntryReader:
             "broker's log, or try again."
         )
 
+    def may_have_passed(self, place: Position) -> bool:
+        """Whether the broker may have passed over what it should give out, at ``place`` or behind.
+
+        Of what it has given out we acknowledge nothing on the way, and of what it gives out to nobody, such as markers,
+        it acknowledges each by itself. So what lies before the first entry that is not acknowledged moves over
+        ``place`` only where the broker moves it: behind what has expired. [measured with 4.0.8] Raises as ``next``.
+        """
+        self._held.look()
+        behind = self._held.behind_marked
+        return behind is None or behind > place
+
     def _permit(self) -> None:
         most = fitting_messages(self._most_bytes, self._seen_messages, self._seen_bytes, _MOST_AHEAD)
         self._least_ahead = most // 2

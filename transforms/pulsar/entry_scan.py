@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator
+from contextlib import closing
 
 from transforms.errors import BackupError, SourceError
 from transforms.memory import LARGE_PAYLOAD
 from transforms.pulsar.ends import explained
-from transforms.pulsar.entries import stored_entries
+from transforms.pulsar.entries import each_stored_entry
 from transforms.pulsar.entry_reader import EntryReader, entry_reader
 from transforms.pulsar.message_columns import LATEST_TIME, EntryRun
 from transforms.pulsar.portion import Portion
@@ -89,7 +90,7 @@ class EntryScan(PartitionScan):
                 if place[:2] != self._start[:2]:
                     if place < self._start:
                         continue  # given twice
-                    yield from self._look_before(place)
+                    yield from self._look_before(place, reader)
             if not portion.messages:
                 late = time.monotonic() + PORTION_SECONDS
             self._take(entry, portion)
@@ -135,20 +136,17 @@ class EntryScan(PartitionScan):
         else:
             self._start = place.next_entry()
 
-    def _look_before(self, position: Position) -> Generator[None, None, None]:
+    def _look_before(self, position: Position, reader: EntryReader) -> Generator[None, None, None]:
         """Look for what the broker has passed over, or deleted, before an entry that may not follow the one before it.
 
         Raises BackupError.
         """
         start = self._start
-        if start.ledger < 0:  # what lies before the first ledger of all is told elsewhere
-            start = Position(position.ledger, 0)
-        if start == position:
-            return
         yield None
-        self._look_for_passed(start, position)
-        if start.ledger == position.ledger:
-            return
+        if reader.may_have_passed(start):
+            self._look_for_passed(start, position)
+        if start.ledger < 0 or start.ledger == position.ledger:
+            return  # what was deleted before the first ledger of all is told elsewhere
         if self._end.is_fresh(before(start)):
             self._ledgers.look()
         else:
@@ -160,11 +158,13 @@ class EntryScan(PartitionScan):
         Markers and what was aborted it gives out to nobody. But a message TTL moves readers too, behind all that has
         expired, also behind what they have not read yet. A reader that begins anew is given it.
         """
-        for entry in stored_entries(self._client.connection, self._partition, start, stop):
-            taken = start.batch if entry.position[:2] == start[:2] else 0
-            if not entry.silent and taken < entry.messages:
-                raise SourceError(
-                    f"{self._partition.name}: the broker has passed over the message at {entry.position}, which it "
-                    "holds. It may have expired while it was read: the namespace's message TTL should be longer than "
-                    "a run takes."
-                )
+        with closing(each_stored_entry(self._client.connection, self._partition, start, stop)) as entries:
+            for entry in entries:
+                taken = start.batch if entry.position[:2] == start[:2] else 0
+                if not entry.silent and taken < entry.messages:
+                    raise SourceError(
+                        f"{self._partition.name}: the broker has passed over the message at {entry.position}, which it "
+                        "holds. It may have expired while it was read: the namespace's message TTL should be longer "
+                        "than a run takes."
+                    )
+        self._answered = time.monotonic()

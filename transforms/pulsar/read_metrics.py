@@ -30,7 +30,7 @@ class ReadMetrics:
         self._late = Metrics.counter(NAMESPACE, "messages_late")
         self._gaps = Metrics.counter(NAMESPACE, "gaps")
         self._slices = Metrics.counter(NAMESPACE, "slices")
-        self._gone = Metrics.counter(NAMESPACE, "partitions_gone")
+        self._missing = Metrics.counter(NAMESPACE, "partitions_missing")
         self._named: set[str] = set()
         self._lags: dict[TopicPartition, Any] = {}
 
@@ -56,9 +56,9 @@ class ReadMetrics:
             # By name, for a counter is all that whoever watches the job gets to see of a worker.
             Metrics.counter(NAMESPACE, name).inc()
 
-    def gone(self) -> None:
-        """A partition was deleted while a stream read it."""
-        self._gone.inc()
+    def missing(self) -> None:
+        """A stream has looked for a partition that is not there."""
+        self._missing.inc()
 
     def handed_back(self) -> None:
         """A slice has ended: the runner keeps what is left, until it lets the reading go on."""

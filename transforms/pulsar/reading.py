@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from itertools import groupby
@@ -30,6 +31,9 @@ SLICE_SECONDS = 0.5
 #: Flink cuts a delay to whole seconds after it has taken off the time that has passed.
 IDLE_DELAY = Duration(2.5)  # type: ignore[no-untyped-call]
 
+#: How often it is said that a topic is not there.
+_MISSING_SECONDS = 60.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -41,6 +45,8 @@ class PartitionReader:
         self._bounded = bounded
         self._metrics = ReadMetrics()
         self._turns = Turns(settings.bundle_bytes)
+        self._missing: dict[TopicPartition, float] = {}
+        """When it was last said that a partition is not there."""
 
     def begin_bundle(self) -> None:
         """Allow for another bundle."""
@@ -86,12 +92,9 @@ class PartitionReader:
             except TopicNotFoundError as error:
                 if self._bounded:
                     raise
-                # For as long as a broker that is away is waited for. All other partitions go on.
-                _log.warning("%s It is read no more; what was read of it is stored.", error)
-                self._metrics.gone()
-                if not tracker.try_claim(Claim(restriction.stop, windows.state)):
-                    return
-                break
+                self._note_missing(partition, error)
+                feed.close()
+                portion = Portion(caught_up=now_ms(), resume=settled)
             if portion is not None and portion.messages:
                 whole, portion = portion, portion.before(restriction.stop)
                 batches = list(_batches(partition, portion, rule, windows, settled)) if portion.messages else []
@@ -152,6 +155,14 @@ class PartitionReader:
             yield Seal(partition, seal, portion.look_from(upto) or upto)
         yield from self._noted(portion.gaps)
         self._hand_back(tracker, IDLE_DELAY)
+
+    def _note_missing(self, partition: TopicPartition, error: TopicNotFoundError) -> None:
+        """The topic was deleted, or a broker says so for a moment: it is looked for again; no other waits for it."""
+        self._metrics.missing()
+        now = time.monotonic()
+        if now > self._missing.get(partition, -math.inf) + _MISSING_SECONDS:
+            self._missing[partition] = now
+            _log.warning("%s What was read of it is stored; it is read on if it comes back.", error)
 
     def _hand_back(self, tracker: Any, delay: Duration | None = None) -> None:
         tracker.defer_remainder(delay)

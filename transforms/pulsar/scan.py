@@ -148,11 +148,8 @@ class PartitionScan:
         return None
 
     def _bear(self, trouble: BackupError, tries: int) -> None:
-        """Wait a while for a broker that is away, restarts, or refuses a token that has expired; but not for ever.
-
-        A topic that is not there is waited for by a stream only, which ends the partition then.
-        """
-        if isinstance(trouble, TopicNotFoundError) and self._stop is not None:
+        """Wait a while for a broker that is away, restarts, or refuses a token that has expired; but not for ever."""
+        if isinstance(trouble, TopicNotFoundError):
             raise trouble
         if time.monotonic() > self._answered + self._retry_seconds:
             # Knows better why, where it cannot be reached.
@@ -363,7 +360,7 @@ def _leaves_a_hole(last: _Place, size: int | None, place: _Place) -> bool:
     ``size``: how many messages the batch of the last one has; None where it is of none, or was not read.
     """
     if place[:2] == last[:2]:
-        return size is not None and place[2] > last[2] + 1
+        return place[2] > max(last[2], -1) + 1
     return place > last and (place[2] > 0 or (size is not None and last[2] + 1 < size))
 
 
